@@ -1,0 +1,167 @@
+"""Kernels that move elements of any type: copies, axes, slices, rows by index. Indices out of range are moved into it, never followed."""
+
+from numba import types
+from numba.extending import overload
+
+from ..jit import LANES, address, kernel
+from ..scalar import inlined
+from .reduce import part
+from .tile import make_transpose
+
+TRANSPOSE = {  # by the bits of an element: the side of a block held in registers, and the intrinsic that turns it
+    32: (LANES, make_transpose(LANES, types.float32)),
+    64: (LANES // 2, make_transpose(LANES // 2, types.float64)),
+}
+
+
+@kernel
+def copy(y, x):
+    """y = x, both 1-D; of different types it is a cast."""
+    for i in range(y.size):
+        y[i] = x[i]
+
+
+@kernel
+def fill(y, value):
+    """y = value, 1-D."""
+    for i in range(y.size):
+        y[i] = value
+
+
+def turn(y, x, y_row, x_column, rows, columns):
+    """y[i * y_row + j] = x[i + j * x_column]."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(turn)
+def choose_turn(y, x, y_row, x_column, rows, columns):
+    bits = getattr(y.dtype, "bitwidth", 8)  # bool has none
+    if bits not in TRANSPOSE:
+        return plain_turn
+    lanes, transpose = TRANSPOSE[bits]
+
+    def by_registers(y, x, y_row, x_column, rows, columns):
+        to, source, size = address(y), address(x), y.itemsize
+        for top in range(0, rows, lanes):
+            for left in range(0, columns, lanes):
+                m, n = min(rows - top, lanes), min(columns - left, lanes)
+                transpose(m, n, to + (top * y_row + left) * size, y_row, source + (top + left * x_column) * size, x_column)
+
+    return by_registers
+
+
+def plain_turn(y, x, y_row, x_column, rows, columns):
+    for i in range(rows):
+        for j in range(columns):
+            y[i * y_row + j] = x[i + j * x_column]
+
+
+@inlined
+def plane(y, x, y_row, x_row, x_column, rows, columns):
+    """y[i * y_row + j] = x[i * x_row + j * x_column], one of x_row and x_column being 1."""
+    if x_column != 1:
+        turn(y, x, y_row, x_column, rows, columns)
+        return
+    for i in range(rows):
+        target, source = part(y, i * y_row, columns), part(x, i * x_row, columns)
+        for j in range(columns):
+            target[j] = source[j]
+
+
+@kernel
+def permute(y, x, s0, s1, s2, s3, s4):
+    """y[a, b, c, d, e] = x[a * s0 + b * s1 + c * s2 + d * s3 + e * s4], x being 1-D and one of the strides 1."""
+    n0, n1, n2, n3, n4 = y.shape
+    t2, t3 = n3 * n4, n4
+    t1 = n2 * t2
+    t0 = n1 * t1
+    if s4 != 1:  # the axis along which x is contiguous goes into the plane that is taken by blocks
+        if s0 == 1:
+            n0, n3, s0, s3, t0, t3 = n3, n0, s3, s0, t3, t0
+        elif s1 == 1:
+            n1, n3, s1, s3, t1, t3 = n3, n1, s3, s1, t3, t1
+        elif s2 == 1:
+            n2, n3, s2, s3, t2, t3 = n3, n2, s3, s2, t3, t2
+    for a in range(n0):
+        for b in range(n1):
+            for c in range(n2):
+                target = part(y, a * t0 + b * t1 + c * t2, (n3 - 1) * t3 + n4)
+                source = part(x, a * s0 + b * s1 + c * s2, (n3 - 1) * s3 + (n4 - 1) * s4 + 1)
+                plane(target, source, t3, s3, s4, n3, n4)
+
+
+@kernel
+def extract(y, x, start, step):
+    """y[o, j, :] = x[o, start + j * step, :]."""
+    outer, k, inner = x.shape
+    count = y.shape[1]
+    for o in range(outer):
+        for j in range(count):
+            target, source = part(y, (o * count + j) * inner, inner), part(x, (o * k + start + j * step) * inner, inner)
+            for i in range(inner):
+                target[i] = source[i]
+
+
+@kernel
+def place(y, x, start, step):
+    """y[o, start + j * step, :] = x[o, j, :], and 0 elsewhere: the gradient of extract."""
+    outer, k, inner = y.shape
+    count = x.shape[1]
+    for o in range(outer):
+        zeros = part(y, o * k * inner, k * inner)
+        for i in range(zeros.size):
+            zeros[i] = 0
+        for j in range(count):
+            target, source = part(y, (o * k + start + j * step) * inner, inner), part(x, (o * count + j) * inner, inner)
+            for i in range(inner):
+                target[i] = source[i]
+
+
+@kernel
+def insert(y, x, at):
+    """y[o, at:at + k] = x[o, :], x being (outer, k); the rest of y stays."""
+    outer, k = x.shape
+    for o in range(outer):
+        target, source = part(y, o * y.shape[1] + at, k), part(x, o * k, k)
+        for i in range(k):
+            target[i] = source[i]
+
+
+@inlined
+def clamped(index, size):
+    """The index, moved into range: what a check reports must not be followed meanwhile."""
+    return min(max(index, 0), size - 1)
+
+
+@kernel
+def gather(y, table, index):
+    """y[i, :] = table[index[i], :]."""
+    n, c = y.shape
+    for i in range(n):
+        target, source = part(y, i * c, c), part(table, clamped(index[i], table.shape[0]) * c, c)
+        for j in range(c):
+            target[j] = source[j]
+
+
+@kernel
+def scatter_add(table, dy, index):
+    """table = 0, then table[index[i], :] += dy[i, :] in the order of i: the gradient of gather, all of it in one tile."""
+    n, c = dy.shape
+    zeros = part(table, 0, table.size)
+    for i in range(zeros.size):
+        zeros[i] = 0
+    for i in range(n):
+        target, source = part(table, clamped(index[i], table.shape[0]) * c, c), part(dy, i * c, c)
+        for j in range(c):
+            target[j] += source[j]
+
+
+@kernel
+def check_index(status, index, size, code):
+    """Where status(2,) is 0 and an index is not one of 0 .. size - 1: status = code, the position of the first such index."""
+    first = index.size
+    for i in range(index.size):
+        bad = index[i] < 0 or index[i] >= size
+        first = min(first, i) if bad else first
+    if status[0] == 0 and first < index.size:
+        status[0], status[1] = code, first

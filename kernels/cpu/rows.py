@@ -1,0 +1,51 @@
+"""Reductions over the leading axis of one tile x(k, inner), and repetition along it: what a tile of samples adds to a slot."""
+
+from ..jit import kernel
+from ..scalar import maximum, typed
+from .reduce import BLOCK, ROWS, add_rows, max_of, part, stack, sum_of
+
+
+@kernel
+def sum(y, x, scale):
+    """y(inner,) = scale * the sum over k of x(k, inner)."""
+    k, inner = x.shape
+    if inner == 1:
+        y[0] = scale * sum_of(part(x, 0, k))
+        return
+    rows, strips, blocks = stack(x), (inner + BLOCK - 1) // BLOCK, (k + ROWS - 1) // ROWS
+    for strip in range(strips):
+        total = part(y, strip * BLOCK, min(inner - strip * BLOCK, BLOCK))
+        for i in range(total.size):
+            total[i] = typed(0, scale)
+        for block in range(blocks):
+            add_rows(total, x, block * ROWS * inner + strip * BLOCK, min(k - block * ROWS, ROWS), inner, rows)
+        for i in range(total.size):
+            total[i] *= scale
+
+
+@kernel
+def max(y, x):
+    """y(inner,) = the largest over k of x(k, inner); NaN where one is."""
+    k, inner = x.shape
+    if inner == 1:
+        y[0] = max_of(part(x, 0, k))
+        return
+    for i in range(inner):
+        y[i] = x[0, i]
+    for j in range(1, k):
+        for i in range(inner):
+            y[i] = maximum(x[j, i], y[i])
+
+
+@kernel
+def broadcast(y, x):
+    """y(k, inner) = x(inner,) for all k."""
+    k, inner = y.shape
+    if inner == 1:
+        row, value = part(y, 0, k), x[0]
+        for j in range(k):
+            row[j] = value
+        return
+    for j in range(k):
+        for i in range(inner):
+            y[j, i] = x[i]

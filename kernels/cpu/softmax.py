@@ -1,0 +1,215 @@
+"""Softmax over the rows of x(n, c), and the losses made of it. A row's result depends on that row alone.
+
+Where c is small a pass over one row is a short loop, so exp, log and products go over as many rows at once as a stack buffer holds.
+"""
+
+from ..jit import kernel
+from ..scalar import exp, inlined, log, typed
+from .move import check_index, clamped
+from .reduce import BLOCK, max_of, part, stack, sum_of
+
+
+@inlined
+def rows_at_once(c):
+    """At least one row; else as many as fill BLOCK elements, which stay in the L1 cache from pass to pass."""
+    return max(1, BLOCK // max(1, c))
+
+
+@inlined
+def exp_sums(powers, tops, sums, x, first, width):
+    """For the row first + i of x: tops[i] its largest element, sums[i] the sum of exp(x - tops[i]), taken `width` columns at a
+    time. These powers are left in `powers`, row by row, which is all of them where width = c."""
+    c = x.shape[1]
+    rows = powers.size // width
+    for i in range(rows):
+        tops[i] = max_of(part(x, (first + i) * c, c))
+        sums[i] = typed(0, tops[i])
+    for strip in range((c + width - 1) // width):
+        at = strip * width
+        taken = min(c - at, width)
+        for i in range(rows):
+            source, row = part(x, (first + i) * c + at, taken), part(powers, i * taken, taken)
+            for j in range(taken):
+                row[j] = source[j] - tops[i]
+        for i in range(rows * taken):
+            powers[i] = exp(powers[i])
+        for i in range(rows):
+            sums[i] += sum_of(part(powers, i * taken, taken))
+
+
+@inlined
+def log_sums(tops, sums, x, first, rows, buffer):
+    """tops and sums as above, but sums[i] the logarithm of the sum; `buffer` has BLOCK elements."""
+    width = min(x.shape[1], BLOCK)
+    exp_sums(part(buffer, 0, rows * width), tops, sums, x, first, width)
+    for i in range(rows):
+        sums[i] = log(sums[i])
+
+
+@kernel
+def softmax(y, x):
+    """exp(x) by rows, over its sum."""
+    n, c = x.shape
+    tops, sums, rows = stack(x), stack(x), rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        exp_sums(part(y, first * c, taken * c), tops, sums, x, first, c)
+        for i in range(taken):
+            row, factor = part(y, (first + i) * c, c), typed(1, sums[i]) / sums[i]
+            for j in range(c):
+                row[j] *= factor
+
+
+@kernel
+def softmax_grad(dx, y, dy):
+    """From y = softmax(x): dx = y * (dy - the row's sum of y * dy)."""
+    n, c = y.shape
+    rows = rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        products, ys, dys = part(dx, first * c, taken * c), part(y, first * c, taken * c), part(dy, first * c, taken * c)
+        for i in range(taken * c):
+            products[i] = ys[i] * dys[i]
+        for i in range(taken):
+            row, source = part(products, i * c, c), part(ys, i * c, c)
+            total = sum_of(row)
+            for j in range(c):
+                row[j] -= source[j] * total
+
+
+@kernel
+def logsoftmax(y, x):
+    """The logarithm of softmax(x), without its underflow."""
+    n, c = x.shape
+    tops, sums, buffer, rows = stack(x), stack(x), stack(x), rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        log_sums(tops, sums, x, first, taken, buffer)
+        for i in range(taken):
+            row, source = part(y, (first + i) * c, c), part(x, (first + i) * c, c)
+            for j in range(c):
+                row[j] = (source[j] - tops[i]) - sums[i]
+
+
+@kernel
+def logsoftmax_grad(dx, y, dy):
+    """From y = logsoftmax(x): dx = dy - exp(y) * the row's sum of dy."""
+    n, c = y.shape
+    rows = rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        powers, ys, dys = part(dx, first * c, taken * c), part(y, first * c, taken * c), part(dy, first * c, taken * c)
+        for i in range(taken * c):
+            powers[i] = exp(ys[i])
+        for i in range(taken):
+            row, source = part(powers, i * c, c), part(dys, i * c, c)
+            total = sum_of(source)
+            for j in range(c):
+                row[j] = source[j] - row[j] * total
+
+
+@kernel
+def crossentropy_labels(loss, x, labels):
+    """loss[r] = -logsoftmax(x[r])[labels[r]]."""
+    n, c = x.shape
+    tops, sums, buffer, rows = stack(x), stack(x), stack(x), rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        log_sums(tops, sums, x, first, taken, buffer)
+        for i in range(taken):
+            loss[first + i] = sums[i] - (x[first + i, clamped(labels[first + i], c)] - tops[i])
+
+
+@kernel
+def crossentropy_labels_grad(dx, x, labels, dloss):
+    """dx[r] = (softmax(x[r]) - one-hot(labels[r])) * dloss[r]; softmax is computed again."""
+    n, c = x.shape
+    tops, sums, rows = stack(x), stack(x), rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        exp_sums(part(dx, first * c, taken * c), tops, sums, x, first, c)
+        for i in range(taken):
+            row, dy = part(dx, (first + i) * c, c), dloss[first + i]
+            factor = dy / sums[i]
+            for j in range(c):
+                row[j] *= factor
+            row[clamped(labels[first + i], c)] -= dy
+
+
+@kernel
+def crossentropy(loss, x, target):
+    """loss[r] = -the sum of target[r] * logsoftmax(x[r]); a target of 0 counts 0, whatever x is."""
+    n, c = x.shape
+    tops, sums, buffer, rows = stack(x), stack(x), stack(x), rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        log_sums(tops, sums, x, first, taken, buffer)
+        for i in range(taken):
+            total = typed(0, sums[i])
+            for strip in range((c + BLOCK - 1) // BLOCK):
+                at = (first + i) * c + strip * BLOCK
+                terms = part(buffer, 0, min(c - strip * BLOCK, BLOCK))
+                source, weights = part(x, at, terms.size), part(target, at, terms.size)
+                for j in range(terms.size):
+                    term = weights[j] * (sums[i] - (source[j] - tops[i]))
+                    terms[j] = typed(0, term) if weights[j] == typed(0, term) else term
+                total += sum_of(terms)
+            loss[first + i] = total
+
+
+@kernel
+def crossentropy_grad(dx, x, target, dloss):
+    """dx[r] = (softmax(x[r]) * the sum of target[r] - target[r]) * dloss[r]; softmax is computed again."""
+    n, c = x.shape
+    tops, sums, rows = stack(x), stack(x), rows_at_once(c)
+    for block in range((n + rows - 1) // rows):
+        first = block * rows
+        taken = min(n - first, rows)
+        exp_sums(part(dx, first * c, taken * c), tops, sums, x, first, c)
+        for i in range(taken):
+            row, weights, dy = part(dx, (first + i) * c, c), part(target, (first + i) * c, c), dloss[first + i]
+            factor = sum_of(weights) / sums[i]
+            for j in range(c):
+                row[j] = (row[j] * factor - weights[j]) * dy
+
+
+@kernel
+def mse(partial, a, b):
+    """partial(1,) = the sum of (a - b)**2 over this tile, 1-D."""
+    buffer, total = stack(a), typed(0, a[0])
+    for strip in range((a.size + BLOCK - 1) // BLOCK):
+        at = strip * BLOCK
+        squares = part(buffer, 0, min(a.size - at, BLOCK))
+        left, right = part(a, at, squares.size), part(b, at, squares.size)
+        for i in range(squares.size):
+            squares[i] = (left[i] - right[i]) * (left[i] - right[i])
+        total += sum_of(squares)
+    partial[0] = total
+
+
+@kernel
+def mse_grad(da, a, b, dy, factor):
+    """da = (a - b) * dy(1,) * factor, factor being 2 / n for a mean over n."""
+    scale = dy[0] * factor
+    for i in range(da.size):
+        da[i] = (a[i] - b[i]) * scale
+
+
+@kernel
+def check_finite(flag, x):
+    """flag(1,) = 1 where an element of x, 1-D, is NaN or infinite; else it stays."""
+    bad = False
+    for i in range(x.size):
+        bad |= x[i] - x[i] != typed(0, x[i])
+    if bad:
+        flag[0] = 1
+
+
+check_labels = check_index

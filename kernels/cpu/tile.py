@@ -1,0 +1,323 @@
+"""The register tile in LLVM IR, and the product of two matrices made of such tiles; an ordinary loop beside it as its oracle.
+
+Pointers are addresses in bytes (0: none), strides count elements and may be negative. Every element of a product is one chain of
+fused multiply-adds in order of depth, from its start on: how rows, columns or depth were cut cannot change a bit.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..jit import HAS_FMA, fma, kernel
+
+BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
+i32, i64 = ir.IntType(32), ir.IntType(64)
+
+
+class Vectors:
+    """The vector instructions of one width and dtype, written where a builder stands."""
+
+    def __init__(self, builder, lanes, dtype):
+        self.builder, self.lanes, self.size = builder, lanes, dtype.bitwidth // 8
+        self.item = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+        self.vector = ir.VectorType(self.item, lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * lanes)
+        self.suffix = f"v{lanes}f{dtype.bitwidth}"
+
+    def call(self, name, result, *values):
+        module, kind = self.builder.module, ir.FunctionType(result, [v.type for v in values])
+        return self.builder.call(module.globals.get(name) or ir.Function(module, kind, name), values)
+
+    def pointer(self, address, typ):
+        return self.builder.inttoptr(address, typ.as_pointer())
+
+    def first(self, count):
+        """The mask of the first count lanes, made of an integer: LLVM would repeat a comparison in every round of a loop."""
+        bd, lanes = self.builder, i64(self.lanes)
+        count = bd.select(bd.icmp_signed("<", count, lanes), count, lanes)
+        count = bd.select(bd.icmp_signed(">", count, i64(0)), count, i64(0))
+        bits = bd.trunc(bd.sub(bd.shl(i64(1), count), i64(1)), ir.IntType(self.lanes))
+        return bd.bitcast(bits, ir.VectorType(ir.IntType(1), self.lanes))
+
+    def broadcast(self, address):
+        """One number in all lanes."""
+        undefined, to_first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.VectorType(i32, self.lanes), [0] * self.lanes)
+        number = self.builder.load(self.pointer(address, self.item), align=self.size)
+        return self.builder.shuffle_vector(self.builder.insert_element(undefined, number, i32(0)), undefined, to_first)
+
+    def load(self, address, mask):
+        """A lane that is off reads nothing and is zero; no mask: all lanes are on."""
+        at = self.pointer(address, self.vector)
+        if mask is None:
+            return self.builder.load(at, align=self.size)
+        return self.call(f"llvm.masked.load.{self.suffix}.p0", self.vector, at, i32(self.size), mask, self.zero)
+
+    def store(self, value, address, mask):
+        """A lane that is off writes nothing."""
+        at = self.pointer(address, self.vector)
+        if mask is None:
+            return self.builder.store(value, at, align=self.size)
+        return self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, at, i32(self.size), mask)
+
+    def prefetch(self, address):
+        """Ask for a cache line; any address will do."""
+        self.call("llvm.prefetch.p0", ir.VoidType(), self.pointer(address, self.item), i32(0), i32(3), i32(1))
+
+    def fma(self, x, y, z):
+        if HAS_FMA:
+            return self.call(f"llvm.fma.{self.suffix}", self.vector, x, y, z)
+        return self.builder.fadd(self.builder.fmul(x, y), z)
+
+    def opaque(self, value):
+        """The same value, but LLVM cannot tell where from: else it moves a pointer for every row, eight additions instead of one."""
+        return self.builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+
+    def merge(self, *incoming):
+        """A phi node; more incoming values may be added later."""
+        node = self.builder.phi(incoming[0][0].type)
+        for value, block in incoming:
+            node.add_incoming(value, block)
+        return node
+
+    def loop(self, count, at, steps, values, body):
+        """For count rounds: values = body(values, at), then at moves by steps. Returns the last values."""
+        bd, before = self.builder, self.builder.block
+        inside, after = bd.append_basic_block("round"), bd.append_basic_block("after")
+        bd.cbranch(bd.icmp_signed(">", count, i64(0)), inside, after)
+        bd.position_at_end(inside)
+        left, *nodes = (self.merge((v, before)) for v in (count, *at, *values))
+        moving, held = nodes[: len(at)], nodes[len(at) :]
+        new = body(held, moving)
+        end, fewer = bd.block, bd.sub(left, i64(1))
+        moved = [self.opaque(bd.add(pointer, step)) for pointer, step in zip(moving, steps, strict=True)]
+        for node, value in zip((left, *nodes), (fewer, *moved, *new), strict=True):
+            node.add_incoming(value, end)
+        bd.cbranch(bd.icmp_signed(">", fewer, i64(0)), inside, after)
+        bd.position_at_end(after)
+        return [self.merge((v, before), (w, end)) for v, w in zip(values, new, strict=True)]
+
+
+def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
+    """The intrinsic tiles(count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step).
+
+    count tiles one below another, each C = start + A B held in registers: m <= rows, n <= vectors * lanes, k >= 0. From one to
+    the next c, a and start move by *_up. start 0: from zero. With prefetch, every round of the depth asks for the cache line at
+    ahead and moves that by step bytes, on and on through all tiles.
+    Columns are masked; a row beyond m repeats row m - 1 and stores the same numbers again: no edge has code of its own.
+    """
+    size = dtype.bitwidth // 8
+    column = [i64(size * lanes * v) for v in range(vectors)]
+    free_masks = lanes * dtype.bitwidth == 512
+
+    def start_values(simd, start, in_start, masks):
+        """What start holds, or zero where there is none."""
+        bd = simd.builder
+        with bd.if_else(bd.icmp_signed("!=", start, i64(0))) as (some, none):
+            with some:
+                loaded = [simd.load(bd.add(start, o), x, m) for o in in_start for x, m in zip(column, masks, strict=True)]
+                from_some = bd.block
+            with none:
+                from_none = bd.block
+        return [simd.merge((x, from_some), (simd.zero, from_none)) for x in loaded]
+
+    def one_tile(simd, masks, k, at, steps, in_a, in_c, in_start):
+        """at: where A, B, ahead, C, start are, steps: of the first three; in_*: from row 0 to each row."""
+        bd = simd.builder
+
+        def body(held, at):
+            row = [simd.load(at[1], x, m) for x, m in zip(column, masks, strict=True)]
+            if prefetch:
+                simd.prefetch(at[2])
+            new = []
+            for offset in in_a:
+                scalar = simd.broadcast(bd.add(at[0], offset))
+                new += [simd.fma(scalar, x, held[len(new) + v]) for v, x in enumerate(row)]
+            return new
+
+        used = 3 if prefetch else 2
+        done = simd.loop(k, at[:used], steps[:used], start_values(simd, at[4], in_start, masks), body)
+        places = [(bd.add(at[3], o), x, m) for o in in_c for x, m in zip(column, masks, strict=True)]
+        for value, place in zip(done, places, strict=True):
+            simd.store(value, *place)
+        return []
+
+    @intrinsic
+    def tiles(typing, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step):
+        def generate(context, bd, sig, args):
+            count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step = args
+            simd = Vectors(bd, lanes, dtype)
+            in_bytes = lambda stride: bd.mul(stride, i64(size))
+
+            def offsets(stride):
+                stride = in_bytes(stride)
+                last = bd.mul(bd.sub(m, i64(1)), stride)
+                return [bd.select(bd.icmp_signed("<", i64(i), m), bd.mul(stride, i64(i)), last) for i in range(rows)]
+
+            start_up = bd.select(bd.icmp_signed("!=", start, i64(0)), in_bytes(start_up), i64(0))
+            ups, steps = [in_bytes(a_up), bd.mul(step, k), in_bytes(c_up), start_up], [in_bytes(a_k), in_bytes(b_row), step]
+            inside = offsets(a_row), offsets(c_row), offsets(start_row)
+
+            def all_tiles(masks):
+                body = lambda _, at: one_tile(simd, masks, k, [at[0], b, *at[1:]], steps, *inside)
+                simd.loop(count, [a, ahead, c, start], ups, [], body)
+
+            masks = [simd.first(bd.sub(n, i64(lanes * v))) for v in range(vectors)]
+            if free_masks:
+                all_tiles(masks)
+            else:
+                with bd.if_else(bd.icmp_signed("==", n, i64(lanes * vectors))) as (whole, ragged):
+                    with whole:
+                        all_tiles([None] * vectors)
+                    with ragged:
+                        all_tiles(masks)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 18), generate
+
+    return tiles
+
+
+def shape_of(lanes, dtype):
+    """Rows and vectors of the largest tile: 24 of 32 registers with AVX-512, else 12 of 16."""
+    return (8, 3) if lanes * dtype.bitwidth == 512 else (6, 2)
+
+
+def make_strip(lanes, dtype):
+    """The kernel strip(left): how many of the columns left the next tiles take, before masking."""
+    one, two, most = lanes, 2 * lanes, shape_of(lanes, dtype)[1] * lanes
+
+    @kernel
+    def strip(left):
+        """Two vectors twice rather than three and one: a tile one vector wide is bound by its loads, at 70 % of the speed."""
+        if left > 2 * two or two < left <= most:
+            return most
+        return two if left > one else one
+
+    return strip
+
+
+def make_product(lanes, dtype):
+    """The kernel product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row): C = start + A B.
+
+    packed_b: B lies in the panels that strip cuts, each k rows of its own width, one after another, and b_row is not used.
+    packed_a: A lies in panels of `height` rows (the last has what is left), each k columns of its own height.
+    """
+    size, height, vectors = dtype.bitwidth // 8, *shape_of(lanes, dtype)
+    narrow, double = make_tiles(height, 1, lanes, dtype), make_tiles(height, 2, lanes, dtype)
+    full, short = make_tiles(height, vectors, lanes, dtype, prefetch=True), make_tiles(2, vectors, lanes, dtype)
+    strip, most, block = make_strip(lanes, dtype), vectors * lanes, BLOCK // size
+
+    @kernel
+    def product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row):
+        parts = max(1, (k + block // 2) // block)
+        depth = -(-k // parts)
+        whole, rest = m // height, m % height
+        up = k if packed_a else a_row
+        for part in range(parts):
+            k0 = part * depth
+            d = min(depth, k - k0)
+            j = 0
+            while j < n:
+                width = strip(n - j)
+                w = min(n - j, width)
+                if packed_b:  # ask for the next panel while this one is worked on
+                    b_row, pb, step = w, b + size * (j * k + k0 * w), size * w // max(1, whole)
+                else:
+                    pb, step = b + size * (j + k0 * b_row), 0
+                ahead = pb + step * whole * k
+                for ragged in range(2):
+                    rows, count = (rest, int(rest > 0)) if ragged else (height, whole)
+                    if packed_a:
+                        a_row, a_k = 1, rows
+                    i = whole * height * ragged
+                    pa, pc = a + size * (i * up + k0 * a_k), c + size * (i * c_row + j)
+                    ps = start + size * (i * start_row + j) if start else 0
+                    ups = height * c_row, height * up, height * start_row
+                    if rows <= 2:
+                        short(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], 0, 0)
+                    elif width == most:
+                        full(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], ahead, step)
+                    elif width == 2 * lanes:
+                        double(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], 0, 0)
+                    else:
+                        narrow(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], 0, 0)
+                j += w
+            start, start_row = c, c_row
+
+    return product
+
+
+def make_copy(lanes, dtype):
+    """The intrinsic copy(n, to, source) of one vector, or of its first n < lanes numbers."""
+
+    @intrinsic
+    def copy(typing, n, to, source):
+        def generate(context, bd, sig, args):
+            n, to, source = args
+            simd = Vectors(bd, lanes, dtype)
+            with bd.if_else(bd.icmp_signed("<", n, i64(lanes))) as (ragged, whole):
+                with ragged:
+                    simd.store(simd.load(source, simd.first(n)), to, simd.first(n))
+                with whole:
+                    simd.store(simd.load(source, None), to, None)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 3), generate
+
+    return copy
+
+
+def make_transpose(lanes, dtype):
+    """The intrinsic transpose(m, n, to, to_row, source, source_row): to[i, j] = source[j, i] for i < m, j < n, both within lanes."""
+    free_masks = lanes * dtype.bitwidth == 512
+
+    def write(simd, to, source, to_masks, source_mask):
+        rows, half = [simd.load(address, source_mask) for address in source], lanes // 2
+        while half:  # exchange the corners of blocks half as large each time
+            for i in range(lanes):
+                if not i & half:
+                    pair = rows[i], rows[i + half]
+                    low = [j if not j & half else lanes + j - half for j in range(lanes)]
+                    high = [j + half if not j & half else lanes + j for j in range(lanes)]
+                    rows[i], rows[i + half] = (
+                        simd.builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(i32, lanes), p)) for p in (low, high)
+                    )
+            half //= 2
+        for row, address, mask in zip(rows, to, to_masks, strict=True):
+            simd.store(row, address, mask)
+
+    @intrinsic
+    def transpose(typing, m, n, to, to_row, source, source_row):
+        def generate(context, bd, sig, args):
+            m, n, to, to_row, source, source_row = args
+            simd = Vectors(bd, lanes, dtype)
+            to_row, source_row = bd.mul(to_row, i64(simd.size)), bd.mul(source_row, i64(simd.size))
+            last = bd.sub(n, i64(1))
+            clamped = [bd.select(bd.icmp_signed("<", i64(j), n), i64(j), last) for j in range(lanes)]
+            at = [bd.add(to, bd.mul(to_row, i64(i))) for i in range(lanes)], [bd.add(source, bd.mul(source_row, j)) for j in clamped]
+            masks = [simd.first(bd.select(bd.icmp_signed("<", i64(i), m), n, i64(0))) for i in range(lanes)], simd.first(m)
+            if free_masks:
+                write(simd, *at, *masks)
+            else:
+                whole = bd.and_(bd.icmp_signed("==", m, i64(lanes)), bd.icmp_signed("==", n, i64(lanes)))
+                with bd.if_else(whole) as (yes, no):
+                    with yes:
+                        write(simd, *at, [None] * lanes, None)
+                    with no:
+                        write(simd, *at, *masks)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 6), generate
+
+    return transpose
+
+
+@kernel
+def plain_product(c, a, b, start, m, n, k, c_row, a_row, a_k, b_row, start_row):
+    """What product computes, written as a triple loop over one-dimensional arrays: the same chains, the same bits."""
+    for i in range(m):
+        for j in range(n):
+            x = start[i * start_row + j] if start.size else c.dtype.type(0)
+            for s in range(k):
+                x = fma(a[i * a_row + s * a_k], b[s * b_row + j], x)
+            c[i * c_row + j] = x

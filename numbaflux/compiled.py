@@ -1,0 +1,375 @@
+"""nf.compile: a function traced on abstract values, planned, and run as one native call."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from . import functions as F
+from .grad import backward, differentiable, scalar_loss
+from .lowering import Array, Buf, Build, Storage, argument, cut, leading, samples, whole
+from .op import DeviceError, DTypeError, NonFiniteError, PlanError, Spec, expect
+from .ops.move import COPY, RESHAPE, STOP
+from .optim.state import OptState
+from .plan import Instance, Plan, as_buf
+from .run import array_of
+from .trace import NONE, Call, Value, new_level, tape
+from .tree import PARAM, leaves, replaced
+
+KEPT = 16  # plans a compiled function keeps, by the shapes of its arguments
+ALIASES = {COPY, RESHAPE, STOP}
+
+
+class Program:
+    """The plan of a function for some shapes: which buffer each Value is, where results go."""
+
+    def __init__(self, inputs: int) -> None:
+        self.build = Build()
+        self.bufs: dict[int, Buf] = {}
+        self.memory: dict[int, Buf] = {}
+        self.placed: set[int] = set()
+        self.alive: list[Any] = []  # ids stand for objects: keep them
+        self.inputs = inputs
+
+    def source(self, x: Any) -> Buf:
+        """The buffer of a call's input."""
+        if isinstance(x, Value) and x.memory is None:
+            return self.bufs[id(x)]
+        held = x.memory if isinstance(x, Value) else x
+        if isinstance(held, Buf):
+            return held
+        if isinstance(held, int):
+            return self.memory.setdefault(-1 - held, argument(x.spec, held))
+        if id(held) not in self.memory:
+            self.alive.append(held)
+            self.memory[id(held)] = as_buf(held)
+        return self.memory[id(held)]
+
+    def place(self, result: Value, target: Buf) -> bool:
+        """Let a result be computed in the target; False where it must be copied there."""
+        while result.call is not None and result.call.op in ALIASES:
+            result = result.call.inputs[0]
+        if not isinstance(result, Value) or result.call is None or id(result) in self.placed:
+            return False
+        self.placed.add(id(result))
+        self.bufs[id(result)] = target.part(0, *result.shape)
+        return True
+
+    def lower(self, calls: Iterable[Call]) -> None:
+        """Entries of every call, in order."""
+        for call in calls:
+            ins = [None if x is None else self.source(x) for x in call.inputs]
+            if call.op in ALIASES:
+                out = call.outs[0]
+                self.bufs[id(out)] = ins[0].part(0, *out.shape)  # type: ignore[union-attr]
+                continue
+            outs = [self.bufs.get(id(v)) or self.build.temp(v.shape, v.dtype) for v in call.outs]
+            self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
+            call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
+
+    def copy(self, result: Any, target: Buf) -> None:
+        from_ = self.source(result)
+        n = target.size
+        rows = leading(target.shape)
+        self.build.add("move.copy", cut(target, n, write=True), cut(from_, n), rows=rows, block=samples(rows))
+
+    def results(self, pairs: list[tuple[Any, Buf]]) -> None:
+        """Lower the tape behind some results, each into its target."""
+        ready = [isinstance(v, Value) and self.place(v, target) for v, target in pairs]
+        self.lower(tape([v for v, _ in pairs]))
+        for (v, target), done in zip(pairs, ready, strict=True):
+            if not done:
+                self.copy(v, target)
+
+
+def same_tape(one: list[Call], two: list[Call]) -> str:
+    """What differs between two traces of a function; empty if nothing does."""
+    if [c.op for c in one] != [c.op for c in two]:
+        return "the operations"
+    for a, b in zip(one, two, strict=True):
+        if a.attrs != b.attrs:
+            name = next(k for k in a.attrs if a.attrs[k] != b.attrs.get(k))
+            return f"{a.op.name}: the number {name}, {a.attrs[name]} then {b.attrs.get(name)}"
+        for x, y in zip(a.inputs, b.inputs, strict=True):
+            x, y = _constant(x), _constant(y)
+            if x is not y and not (x is not None and y is not None and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")):
+                return f"{a.op.name}: an array of shape {getattr(x, 'shape', None)}"
+    return ""
+
+
+def _constant(x: Any) -> np.ndarray | None:
+    held = x.memory if isinstance(x, Value) else x
+    return held if isinstance(held, np.ndarray) else None
+
+
+class Compiled:
+    """A function with its plans, by the shapes of its arguments."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self.f = f
+        self.programs: OrderedDict[Any, Any] = OrderedDict()
+        self.lock = threading.RLock()
+
+    def __call__(self, *args: Any) -> Any:
+        arrays, key = _arguments(args)
+        program = self.programs.get(key)
+        if program is None:
+            program = self._program(args, arrays, key)
+        return program(arrays)
+
+    def _program(self, args: tuple[Any, ...], arrays: list[np.ndarray], key: Any) -> Any:
+        with self.lock:
+            for i, a in enumerate(arrays):
+                empty = a.ndim > 0 and a.shape[0] == 0
+                expect(not empty, "compile", f"argument {i}", "of at least one sample", f"shape {a.shape}", error=PlanError)
+            program = self.programs[key] = self.trace(args, arrays)
+            while len(self.programs) > KEPT:
+                self.programs.popitem(last=False)
+            return program
+
+    def trace(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> Any:
+        return Predictor(self, args, arrays)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the largest plan made so far."""
+        return max((p.plan.memory for p in self.programs.values()), default=0)
+
+    def __repr__(self) -> str:
+        shapes = [str(p) for p in self.programs.values()]
+        return f"{type(self).__name__}({getattr(self.f, '__name__', type(self.f).__name__)}, {len(shapes)} plans)"
+
+
+def _arguments(args: tuple[Any, ...]) -> tuple[list[np.ndarray], Any]:
+    """The arrays of the arguments, contiguous, and what a plan depends on: shapes, dtypes, and where they stand."""
+    plain = [a for a in args if type(a) is np.ndarray and a.flags.c_contiguous]
+    if len(plain) == len(args):
+        return plain, tuple([(a.shape, a.dtype.num) for a in plain])
+    arrays: list[np.ndarray] = []
+    places: list[Any] = []
+
+    def collect(path: str, kind: str, x: Any) -> Any:
+        if isinstance(x, np.ndarray | np.generic | float):
+            arrays.append(_batch(x, path))
+            places.append((path, arrays[-1].shape, arrays[-1].dtype.num))
+        else:
+            places.append((path, x))
+        return x
+
+    replaced(args, collect)
+    return arrays, tuple(places)
+
+
+def _batch(x: Any, path: str) -> np.ndarray:
+    weak = isinstance(x, float) and not isinstance(x, np.generic)
+    return array_of(np.asarray(x, np.float32 if weak else None), f"argument {path}")
+
+
+def abstract(args: tuple[Any, ...], first: int) -> tuple[Any, ...]:
+    """The arguments with each array an abstract leaf, numbered from first on."""
+    count = iter(range(first, 1 << 30))
+
+    def leaf(path: str, kind: str, x: Any) -> Any:
+        if not isinstance(x, np.ndarray | np.generic | float):
+            return x
+        a = _batch(x, path)
+        return Value(Spec(a.shape, a.dtype), memory=next(count))
+
+    return tuple(replaced(arg, leaf, str(i)) for i, arg in enumerate(args))
+
+
+def flat_results(tree: Any) -> list[Any]:
+    """The Values of a result, in order."""
+    found: list[Any] = []
+
+    def collect(path: str, kind: str, x: Any) -> Any:
+        if isinstance(x, Value):
+            found.append(x)
+        return x
+
+    replaced(tree, collect)
+    return found
+
+
+class Predictor:
+    """The program of a pure function: results are new arrays; many threads may call it."""
+
+    def __init__(self, owner: Compiled, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
+        traces = [owner.f(*abstract(args, 0)) for _ in range(2)]
+        self.result = traces[0]
+        outs = flat_results(self.result)
+        expect(bool(outs), "compile", "f", "a function whose result depends on its arguments", repr(self.result)[:80],
+               error=PlanError)  # fmt: skip
+        differs = same_tape(tape(outs), tape(flat_results(traces[1])))
+        expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
+               "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
+        program = Program(len(arrays))
+        self.specs = [v.spec for v in outs]
+        targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
+        program.results(list(zip(outs, targets, strict=True)))
+        self.keep = program
+        self.plan = Plan(program.build)
+        self.single = isinstance(self.result, Value)
+
+    def __call__(self, arrays: list[np.ndarray]) -> Any:
+        outs = [np.empty(s.shape, s.dtype) for s in self.specs]
+        self.plan.run(*arrays, *outs)
+        if self.single:
+            return outs[0] if outs[0].ndim else outs[0][()]
+        rest = iter(outs)
+        return replaced(self.result, lambda path, kind, x: next(rest) if isinstance(x, Value) else x)
+
+
+class Step(Compiled):
+    """A training step: step(*batch) -> loss or (loss, aux), with the parameters updated in the same native call."""
+
+    def __init__(self, loss: Callable[..., Any], model: Any, opt_state: OptState) -> None:
+        super().__init__(loss)
+        self.model, self.opt_state = model, opt_state
+        self.version = opt_state.version
+        self.running = threading.Lock()
+
+    def __call__(self, *batch: Any) -> Any:
+        if self.version != self.opt_state.version:
+            self._replan()
+        if not self.running.acquire(blocking=False):
+            raise PlanError("step: a training step must not be called while it runs, got a second call")
+        try:
+            return super().__call__(*batch)
+        finally:
+            self.running.release()
+
+    def _replan(self) -> None:
+        """Something was frozen or thawed: plans follow at the next call."""
+        expect(not self.opt_state.moved, "step", "opt_state", "the last one set up for the model", "an older one",
+               "compile again with what the last nf.setup returned", PlanError)  # fmt: skip
+        self.programs.clear()
+        self.version = self.opt_state.version
+
+    def trace(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> Any:
+        return StepProgram(self, args, arrays)
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The gradients of the last step by path: views of the flat vector."""
+        return {s.path: s.of(v.grads) for v in self.opt_state.vectors.values() for s in v.segments}
+
+
+class StepProgram:
+    """The program of a training step for some shapes."""
+
+    def __init__(self, owner: Step, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
+        self.state, self.path = owner.opt_state, "step"
+        level = new_level()
+        (loss, aux, params), (again, other, _) = (self._traced(owner, args, level) for _ in range(2))
+        self.aux = aux
+        outs = flat_results(aux)
+        differs = same_tape(tape([loss, *outs]), tape([again, *flat_results(other)]))
+        expect(not differs, "compile", "loss", "the same at each call", f"a change in {differs}",
+               "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
+        program = self.keep = Program(len(arrays))
+        trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
+        found = backward(loss, np.ones(loss.shape, loss.dtype), [leaf for _, _, leaf in trained], level)
+        self.loss = Buf(Storage(loss.dtype.itemsize), loss.shape, loss.dtype)
+        self.loss.storage.keep = True
+        self.specs = [v.spec for v in outs]
+        targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
+        pairs: list[tuple[Any, Buf]] = [(loss, self.loss), *zip(outs, targets, strict=True)]
+        for (v, s, _), g in zip(trained, found, strict=True):
+            target = v.buf("grads", s)
+            if g is None:
+                rows = max(s.size, 1)
+                program.build.add("move.fill", cut(target, s.size, write=True), _zero(v), rows=rows, block=rows)
+            else:
+                pairs.append((g, target))
+        program.results(pairs)
+        self._checks(program, [(v, s) for v, s, _ in trained])
+        self.state.lower(program.build)
+        self.plan = Plan(program.build)
+        self.instance: Instance | None = None
+
+    def _traced(self, owner: Step, args: tuple[Any, ...], level: int) -> tuple[Value, Any, list[tuple[Any, Any, Value]]]:
+        """Loss, aux and the parameters' leaves, of one run of the function on abstract values."""
+        params: dict[int, tuple[Any, Any, Value]] = {}
+
+        def leaf(path: str, kind: str, x: Any) -> Any:
+            if kind != PARAM or not differentiable(x) or isinstance(x, float):
+                return x
+            if id(x) not in params:
+                place = self.state.find(x)
+                expect(place is not None, "compile", path, "a parameter of opt_state", "an array that it does not hold",
+                       "call nf.setup(rule, model) for this model", PlanError)  # fmt: skip
+                v, s = place  # type: ignore[misc]
+                value = Value(Spec(s.shape, x.dtype), levels=frozenset({level}), memory=v.buf("params", s))
+                params[id(x)] = (v, s, value)
+            return params[id(x)][2]
+
+        result = owner.f(replaced(owner.model, leaf), *abstract(args, 0))
+        loss, aux = scalar_loss(result, "compile")
+        expect(level in loss.levels, "compile", "loss", "computed from the model", "one that does not depend on it",
+               error=PlanError)  # fmt: skip
+        return loss, aux, list(params.values())
+
+    def _checks(self, program: Program, trained: list[tuple[Any, Any]]) -> None:
+        """The loss, then each gradient where it lies, must be finite; nothing is changed else."""
+        b = program.build
+        b.check("check.finite_one", whole(self.loss.part(0, 1)),
+                error=lambda _: NonFiniteError("step: loss must be finite, got NaN or Inf; nothing was changed"))  # fmt: skip
+        flags = b.temp((sum(max(1, s.shape[0] if s.shape else 1) for _, s in trained),), np.dtype(np.int64))
+        flags.storage.keep = True
+        at, ends = 0, []
+        for v, s in trained:
+            rows = max(1, s.shape[0] if s.shape else 1)
+            g = v.buf("grads", s)
+            flag = Array(flags.part(at, rows), (1,), per_tile=1, write=True)
+            b.add("check.finite", flag, cut(g, s.size), rows=rows, block=samples(rows), work=0.1 * s.size + 5)
+            at += rows
+            ends.append((at, s.path))
+
+        def error(flag: int) -> Exception:
+            path = next(p for end, p in ends if flag < end)
+            return NonFiniteError(f"step: gradient of {path} must be finite, got NaN or Inf; nothing was changed")
+
+        b.check("check.flags", whole(flags, flags.size), error=error)
+
+    def __call__(self, arrays: list[np.ndarray]) -> Any:
+        instance = self.instance
+        if instance is None or instance.workers != self.plan.workers():
+            instance = self.instance = Instance(self.plan, self.plan.workers())
+            self.value = instance.view(self.loss)
+        outs = [np.empty(s.shape, s.dtype) for s in self.specs]
+        instance.run(*arrays, *outs)
+        loss = self.value[()] if self.value.ndim == 0 else self.value.reshape(())[()]
+        if self.aux is None:
+            return loss
+        rest = iter(outs)
+        return loss, replaced(self.aux, lambda path, kind, x: next(rest) if isinstance(x, Value) else x)
+
+
+def _zero(v: Any) -> Any:
+    from .lowering import Num
+
+    return Num(0.0, v.params.dtype)
+
+
+def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None) -> Any:
+    """f as one native call: compile(f) for any pure function or model; compile(loss, model, opt_state) for a training step.
+
+    loss(model, *batch) -> scalar or (scalar, aux). Plans are made at the first call with new shapes; arrays that the
+    function uses are read where they are, so changes in place are seen.
+
+    >>> double = compile(lambda x: x + x)
+    >>> double(np.ones(3, np.float32)).tolist()
+    [2.0, 2.0, 2.0]
+    """
+    expect(callable(f), "compile", "f", "a function or model", type(f).__name__, error=DTypeError)
+    if model is None and opt_state is None:
+        return Compiled(f)
+    good = isinstance(opt_state, OptState) and model is not None
+    expect(good, "compile", "opt_state", "what nf.setup returned for the model", type(opt_state).__name__, error=DTypeError)
+    return Step(f, model, opt_state)  # type: ignore[arg-type]
+
+

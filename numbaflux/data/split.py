@@ -1,0 +1,125 @@
+"""Cutting data into parts and shuffling it, sample by sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..op import DTypeError, ShapeError, expect
+from ..rng import Generator, as_generator
+from .loader import map_parts, numobs, rows
+
+
+@dataclass(frozen=True, eq=False)
+class ObsView:
+    """Some samples of a dataset that is no array, fetched when asked for.
+
+    >>> view = ObsView(["a", "b", "c"], np.array([2, 0]))
+    >>> len(view), view[0]
+    (2, 'c')
+    """
+
+    data: Any
+    index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.data[int(self.index[i])]
+
+    def __repr__(self) -> str:
+        return f"ObsView({len(self)} of {len(self.data)} samples of {type(self.data).__name__})"
+
+
+def shuffleobs(data: Any, rng: Generator | int | None = None) -> Any:
+    """The samples of data in random order: arrays as copies, other datasets as views; one draw of rng.
+
+    >>> x, y = shuffleobs((np.arange(5), np.arange(5)), rng=0)
+    >>> bool((x == y).all()), sorted(x.tolist())
+    (True, [0, 1, 2, 3, 4])
+    """
+    return _pick(data, as_generator(rng, "shuffleobs").permutation(numobs(data, "shuffleobs")))
+
+
+def splitobs(
+    data: Any,
+    at: float | int | tuple[float, ...] | tuple[int, ...] = 0.8,
+    shuffle: bool = False,
+    stratified: ArrayLike | None = None,
+    rng: Generator | int | None = None,
+) -> tuple[Any, ...]:
+    """Data cut into two or more parts, each of the structure of data.
+
+    at: the first part's share in (0, 1) or its number of samples; a tuple of k of them gives k + 1 parts.
+    shuffle: draw the parts at random (one draw of rng), else they are consecutive.
+    stratified: labels (n,); each part then gets of every label the share it gets of all samples, to the nearest whole
+    sample, while the sizes of the parts stay the same.
+    Arrays come back as views where the parts are consecutive, as copies otherwise. Raises RangeError for an empty part.
+
+    >>> (xa, ya), (xb, yb) = splitobs((np.zeros((10, 3)), np.arange(10)), at=0.7)
+    >>> ya, yb
+    (array([0, 1, 2, 3, 4, 5, 6]), array([7, 8, 9]))
+    """
+    n = numobs(data, "splitobs")
+    sizes = _sizes(at, n)
+    stops = list(accumulate(sizes))
+    if stratified is None and not shuffle:
+        return tuple(_pick(data, slice(stop - size, stop)) for size, stop in zip(sizes, stops, strict=True))
+    order = as_generator(rng, "splitobs").permutation(n) if shuffle else np.arange(n)
+    if stratified is None:
+        parts = np.split(order, stops[:-1])
+    else:
+        labels = np.asarray(stratified)
+        fits = labels.shape == (n,)
+        expect(fits, "splitobs", "stratified", f"of shape ({n},)", f"shape {labels.shape}", error=ShapeError)
+        parts = [order[positions] for positions in _strata(labels[order], sizes)]
+    return tuple(_pick(data, part) for part in parts)
+
+
+def _pick(data: Any, index: NDArray[np.int64] | slice) -> Any:
+    def pick(part: Any) -> Any:
+        if not isinstance(part, np.ndarray):
+            return ObsView(part, np.arange(len(part))[index])
+        return part[index] if isinstance(index, slice) else rows(part, index)
+
+    return map_parts(pick, data)
+
+
+def _sizes(at: Any, n: int) -> list[int]:
+    """The number of samples of each part."""
+    cuts = tuple(at) if isinstance(at, (tuple, list)) else (at,)
+    counts = all(isinstance(cut, Integral) and not isinstance(cut, bool) for cut in cuts)
+    shares = all(isinstance(cut, Real) and not isinstance(cut, Integral) for cut in cuts)
+    kinds = "a share, a number of samples, or a tuple of either"
+    expect(bool(cuts) and (counts or shares), "splitobs", "at", kinds, repr(at), error=DTypeError)
+    if shares:
+        inside = all(0 < cut < 1 for cut in cuts) and sum(cuts) < 1
+        expect(inside, "splitobs", "at", "in (0, 1), a tuple of sum below 1", repr(at))
+    stops = [int(cut) if counts else round(float(cut) * n) for cut in accumulate(cuts)]
+    sizes = [stop - start for start, stop in pairwise([0, *stops, n])]
+    said = f"{at} ({' + '.join(map(str, sizes))} samples)"
+    expect(min(sizes) > 0, "splitobs", "at", f"such that no part of the {n} samples is empty", said)
+    return sizes
+
+
+def _strata(labels: NDArray[Any], sizes: list[int]) -> list[NDArray[np.int64]]:
+    """Positions of each part, in rising order: of every label its share, by largest remainders."""
+    _, first, group = np.unique(labels, return_index=True, return_inverse=True)
+    by_group = np.argsort(group, kind="stable")
+    left = np.bincount(group)  # samples of each label not yet given out
+    start = np.cumsum(left) - left
+    parts = []
+    for size in sizes:
+        # Whole numbers throughout, so that a share that is whole comes out exact. Ties go to the label seen first.
+        take, remainder = np.divmod(left * size, left.sum())
+        take[np.lexsort((first, -remainder))[: size - take.sum()]] += 1
+        chosen = [by_group[s : s + k] for s, k in zip(start, take, strict=True)]
+        parts.append(np.sort(np.concatenate(chosen)))
+        start, left = start + take, left - take
+    return parts

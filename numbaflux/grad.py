@@ -1,0 +1,197 @@
+"""Gradients: backwards through the tape, by the rules that each operation's record names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .op import DTypeError, PlanError, ShapeError, Spec, expect
+from .ops import ADD, COPY
+from .trace import NONE, Call, Levels, Value, apply, new_level, tape
+from .tree import PARAM, replaced
+
+
+class Backward:
+    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, and apply to build on."""
+
+    __slots__ = ("attrs", "inputs", "outs")
+    apply = staticmethod(apply)
+
+    def __init__(self, call: Call, bare: bool) -> None:
+        def open_(x: Any) -> Any:
+            return x.array if bare and isinstance(x, Value) else x
+
+        self.inputs, self.outs = tuple(map(open_, call.inputs)), tuple(map(open_, call.outs))
+        self.attrs = call.attrs
+
+    @property
+    def x(self) -> Any:
+        return self.inputs[0]
+
+    @property
+    def y(self) -> Any:
+        return self.outs[0]
+
+
+def backward(result: Value, seed: Any, wanted: Sequence[Value], level: int) -> list[Any]:
+    """Gradients of result (times seed) for the wanted leaves of a level; None where there is none."""
+    bare = result.levels == {level} and not result.abstract and not isinstance(seed, Value)
+    grads: dict[int, Any] = {id(result): seed}
+    for call in reversed(tape([result])):
+        dys = [grads.pop(id(out), None) for out in call.outs]
+        if all(dy is None for dy in dys):
+            continue
+        into = [i for i, x in enumerate(call.inputs) if isinstance(x, Value) and level in x.levels]
+        if into and call.op.grad is None:
+            raise PlanError(f"{call.op.name}: has no gradient: {call.op.reason}")
+        seen = Backward(call, bare)
+        for i in into:
+            rule = call.op.grad[i]  # type: ignore[index]
+            dx = None if rule is None else rule(seen, *dys)
+            if dx is not None:
+                x = call.inputs[i]
+                before = grads.get(id(x))
+                grads[id(x)] = dx if before is None else apply(ADD, before, dx)
+    return [grads.get(id(leaf)) for leaf in wanted]
+
+
+class Opened:
+    """Arguments as leaves of a new level: what a function is traced on, and how gradients go back into their shape."""
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self.level = new_level()
+        self.args = args
+        self.values: dict[int, Value] = {}
+        self.traced = replaced(args, self._leaf)
+
+    def _leaf(self, path: str, kind: str, x: Any) -> Any:
+        if kind != PARAM or not differentiable(x):
+            return x
+        value = self.values.get(id(x))
+        if value is None:
+            value = self.values[id(x)] = leaf(x, self.level)
+        return value
+
+    def gradients(self, result: Value, seed: Any) -> Any:
+        """The gradient of result, in the shape of the arguments; one argument: its alone."""
+        found = backward(result, seed, list(self.values.values()), self.level)
+        by_id = dict(zip(self.values, found, strict=True))
+
+        def place(path: str, kind: str, x: Any) -> Any:
+            if kind != PARAM or not differentiable(x):
+                return None if isinstance(x, np.ndarray | Value) else x
+            g = by_id[id(x)]
+            return zeros(x) if g is None else closed(g, self.level)
+
+        grads = tuple(replaced(arg, place) for arg in self.args)
+        return grads[0] if len(grads) == 1 else grads
+
+
+def differentiable(x: Any) -> bool:
+    return isinstance(x, float) or isinstance(x, np.ndarray | np.generic | Value) and x.dtype.kind == "f"
+
+
+def zeros(x: Any) -> np.ndarray:
+    return np.zeros(getattr(x, "shape", ()), getattr(x, "dtype", np.dtype(np.float32)))
+
+
+def leaf(x: Any, level: int) -> Value:
+    """A new leaf of a level for an array; for a Value of an open gradient, one that stays joined to it."""
+    if isinstance(x, Value):
+        return joined(x, x.levels | {level})
+    array = np.ascontiguousarray(x, np.float32 if isinstance(x, float) and not isinstance(x, np.generic) else None)
+    array = array.reshape(np.shape(x))
+    return Value(Spec(array.shape, array.dtype), array, levels=frozenset({level}))
+
+
+def closed(x: Any, level: int) -> Any:
+    """What is left of a result when its level ends: an array, or a Value of the levels still open."""
+    if not isinstance(x, Value):
+        return x
+    levels: Levels = x.levels - {level}
+    if levels == NONE and not x.abstract:
+        return x.array
+    return joined(x, levels)
+
+
+def joined(x: Value, levels: Levels) -> Value:
+    """The same value under other levels."""
+    call = Call(COPY, (x,), {})
+    call.outs = (Value(x.spec, x.array, call, 0, levels),)
+    return call.outs[0]
+
+
+def scalar_loss(result: Any, where: str) -> tuple[Value, Any]:
+    """The loss of a function's result, loss or (loss, aux): a Value without axes, of floats."""
+    loss, aux = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    expect(isinstance(loss, Value), where, "loss", "computed from the arguments", type(loss).__name__,
+           "return what depends on them", PlanError)  # fmt: skip
+    expect(loss.shape == () or loss.size == 1, where, "loss", "a scalar", f"shape {loss.shape}",
+           "take its mean or sum", ShapeError)  # fmt: skip
+    expect(loss.dtype.kind == "f", where, "loss", "a floating number", str(loss.dtype), error=DTypeError)
+    return loss, aux
+
+
+def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """Value of f(*args) and its gradient: in the shape of the argument, or a tuple for several.
+
+    f returns a scalar, or (scalar, anything); the value is the same. Arrays of floats are differentiated; integers give None.
+
+    >>> value, grad = withgradient(lambda x: (x * x).sum(), np.array([1.0, 2.0], np.float32))
+    >>> float(value), grad.tolist()
+    (5.0, [2.0, 4.0])
+    """
+    opened = Opened(args)
+    result = f(*opened.traced)
+    loss, aux = scalar_loss(result, "gradient")
+    grads = opened.gradients(loss, np.ones(loss.shape, loss.dtype))
+    value = number(closed(loss, opened.level))
+    return (value if aux is None else (value, replaced(aux, lambda p, k, x: closed(x, opened.level)))), grads
+
+
+def number(x: Any) -> Any:
+    """A 0-d array as a NumPy number."""
+    return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
+
+
+def gradient(f: Callable[..., Any], *args: Any) -> Any:
+    """The gradient alone.
+
+    >>> gradient(lambda x: (x * x * x).sum(), np.array([2.0], np.float32)).tolist()
+    [12.0]
+    """
+    return withgradient(f, *args)[1]
+
+
+def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """f(*args), and the function that takes a gradient of it to the gradient of the arguments.
+
+    >>> y, back = pullback(lambda x: x * x, np.array([1.0, 3.0], np.float32))
+    >>> back(np.array([1.0, 0.5], np.float32)).tolist()
+    [2.0, 3.0]
+    """
+    opened = Opened(args)
+    result = f(*opened.traced)
+    expect(isinstance(result, Value), "pullback", "f", "a function that returns one array", type(result).__name__,
+           error=PlanError)  # fmt: skip
+
+    def back(dy: Any) -> Any:
+        dy = dy if isinstance(dy, Value) else np.asarray(dy, result.dtype)
+        expect(dy.shape == result.shape, "pullback", "dy", f"of shape {result.shape}", f"shape {dy.shape}",
+               error=ShapeError)  # fmt: skip
+        return opened.gradients(result, dy)
+
+    return closed(result, opened.level), back
+
+
+def jacobian(f: Callable[..., Any], x: Any) -> Any:
+    """All derivatives of f(x), of shape f(x).shape + x.shape; one backward pass an element of f(x).
+
+    >>> jacobian(lambda x: x * x, np.array([1.0, 3.0], np.float32)).tolist()
+    [[2.0, 0.0], [0.0, 6.0]]
+    """
+    y, back = pullback(f, x)
+    rows = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
+    return np.stack([back(row) for row in rows]).reshape(*y.shape, *np.shape(x))

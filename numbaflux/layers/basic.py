@@ -1,0 +1,113 @@
+"""Chain and Dense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import functions as F
+from ..init import glorot_uniform
+from ..op import DTypeError, Error, ShapeError, expect
+from .layer import layer, name_of, param, spread
+
+
+@layer
+class Chain:
+    """Layers and functions one after another: Chain(a, b) or Chain(body=a, head=b); index, slice, or name.
+
+    >>> model = Chain(Dense(2, 3, F.tanh), Dense(3, 1))
+    >>> model(np.zeros((4, 2), np.float32)).shape
+    (4, 1)
+    >>> len(model[:1])
+    1
+    """
+
+    layers: tuple[Any, ...] = spread()
+    names: tuple[str, ...] | None = None
+
+    def __init__(self, *layers: Any, **named: Any) -> None:
+        expect(not (layers and named), "Chain", "arguments", "all named or none", f"{len(layers)} without a name")
+        for one in (*layers, *named.values()):
+            expect(callable(one), "Chain", "layers", "layers or functions", type(one).__name__, error=DTypeError)
+        bad = [n for n in named if "." in n or n in ("layers", "names")]
+        expect(not bad, "Chain", "names", "without dots, and not layers or names", ", ".join(bad))
+        self.layers = layers or tuple(named.values())
+        self.names = tuple(named) or None
+
+    def __call__(self, *inputs: Any) -> Any:
+        for i, one in enumerate(self.layers):
+            try:
+                inputs = (one(*inputs),)
+            except Error as error:
+                _locate(error, self.names[i] if self.names else str(i))
+                raise
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    def __getitem__(self, key: int | slice | str) -> Any:
+        if isinstance(key, str):
+            expect(key in (self.names or ()), "Chain", "name", f"one of {list(self.names or ())}", key)
+            return self.layers[(self.names or ()).index(key)]
+        if isinstance(key, slice):
+            part = self.layers[key]
+            return Chain(**dict(zip(self.names[key], part, strict=True))) if self.names else Chain(*part)
+        return self.layers[key]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+
+def _locate(error: Error, name: str) -> None:
+    """Put the layer's place in front of the message: 1.dense: x must be ..."""
+    if error.args and isinstance(error.args[0], str):
+        error.args = (f"{name}.{error.args[0]}", *error.args[1:])
+
+
+@layer
+class Dense:
+    """activation(x weight + bias): x (..., in), weight (in, out), bias (out,).
+
+    init(shape, rng=rng) makes the weight (glorot_uniform unless told); bias=False leaves it out.
+
+    >>> layer = Dense(3, 2, F.relu)
+    >>> layer(np.ones((5, 3), np.float32)).shape
+    (5, 2)
+    """
+
+    weight: np.ndarray = param()
+    bias: np.ndarray | None = param()
+    activation: Callable[[Any], Any] = F.identity
+
+    def __init__(
+        self, n_in: int, n_out: int, activation: Callable[[Any], Any] = F.identity, *, bias: bool = True,
+        init: Callable[..., np.ndarray] = glorot_uniform, rng: Any = None,
+    ) -> None:  # fmt: skip
+        for name, n in (("n_in", n_in), ("n_out", n_out)):
+            expect(isinstance(n, int | np.integer) and n >= 1, "Dense", name, "an integer of 1 or more", n, error=ShapeError)
+        expect(callable(activation), "Dense", "activation", "a function", type(activation).__name__, error=DTypeError)
+        self.weight = init((int(n_in), int(n_out)), rng=rng)
+        self.bias = np.zeros(int(n_out), self.weight.dtype) if bias else None
+        self.activation = activation
+
+    def __call__(self, x: Any) -> Any:
+        return self.activation(F.dense(x, self.weight, self.bias))
+
+    def describe(self) -> str:
+        n_in, n_out = self.weight.shape
+        parts = [str(n_in), str(n_out)]
+        parts += [name_of(self.activation)] if self.activation is not F.identity else []
+        parts += ["bias=False"] if self.bias is None else []
+        return f"Dense({', '.join(parts)})"
+
+
+def flatten(x: Any) -> Any:
+    """(n, ...) as (n, everything else).
+
+    >>> flatten(np.ones((2, 3, 4), np.float32)).shape
+    (2, 12)
+    """
+    return F.flatten(x)

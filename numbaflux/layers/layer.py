@@ -1,0 +1,152 @@
+"""@nf.layer: a dataclass whose fields say what is trained; and how a model shows itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+import numpy as np
+
+from ..op import ShapeError, expect
+from ..tree import BUFFER, PARAM, STATIC, leaves
+
+C = TypeVar("C", bound=type)
+
+
+def param(**options: Any) -> Any:
+    """A field that is trained: an array, or None. Options are those of dataclasses.field."""
+    return dataclasses.field(metadata={"kind": PARAM}, **options)
+
+
+def buffer(**options: Any) -> Any:
+    """A field that belongs to the model and is not trained (running statistics)."""
+    return dataclasses.field(metadata={"kind": BUFFER}, **options)
+
+
+def spread(**options: Any) -> Any:
+    """A tuple of children whose numbers (or `names`) stand in paths without the field's own name."""
+    return dataclasses.field(metadata={"kind": "spread"}, **options)
+
+
+@dataclass_transform(field_specifiers=(param, buffer, spread))
+def layer(cls: C) -> C:
+    """Make a class a layer: a dataclass with fields param() and buffer(); others are children or plain settings.
+
+    >>> @layer
+    ... class Shift:
+    ...     by: np.ndarray = param()
+    ...     def __call__(self, x):
+    ...         return x + self.by
+    >>> Shift(np.ones(2, np.float32))(np.zeros((1, 2), np.float32)).tolist()
+    [[1.0, 1.0]]
+    """
+    made = dataclasses.dataclass(eq=False, repr=False)(cls)
+    kinds = {f.name: f.metadata.get("kind", STATIC) for f in dataclasses.fields(made)}  # type: ignore[arg-type]
+    made.__layer_fields__ = {("." + n if k == "spread" else n): k for n, k in kinds.items()}  # type: ignore[attr-defined]
+    made.__setattr__ = _assign  # type: ignore[assignment, method-assign]
+    made.__getstate__ = _free  # type: ignore[assignment, method-assign]
+    made.__repr__ = show  # type: ignore[assignment, method-assign]
+    return made
+
+
+def _assign(self: Any, name: str, value: Any) -> None:
+    """Setting a field that an optimiser state holds copies into its place."""
+    if name in self.__dict__.get("_held", ()):
+        old = self.__dict__[name]
+        new = np.asarray(value)
+        expect(new.shape == old.shape, type(self).__name__, name, f"of shape {old.shape}", str(new.shape),
+               "build a new layer for other sizes", ShapeError)  # fmt: skip
+        old[...] = new
+    else:
+        object.__setattr__(self, name, value)
+
+
+def _free(self: Any) -> dict[str, Any]:
+    """A copy is held by no optimiser state."""
+    return {k: v for k, v in self.__dict__.items() if k != "_held"}
+
+
+def name_of(x: Any) -> str:
+    """A function's or object's short name."""
+    return getattr(x, "__qualname__", None) or getattr(x, "__name__", None) or repr(x)
+
+
+def show(model: Any) -> str:
+    """The model as a tree with the number of parameters of each layer; flags NaN, Inf and weights that are all zero."""
+    return "\n".join([*_lines(model, "", 0), _total(model)])
+
+
+def _lines(node: Any, label: str, depth: int) -> list[str]:
+    indent = "  " * depth + (f"{label}: " if label else "")
+    inside = _inside(node)
+    if inside:
+        lines = [f"{indent}{type(node).__name__}("]
+        for name, child in inside:
+            lines += _lines(child, name, depth + 1)
+        return [*lines, "  " * depth + ")"]
+    text = f"{indent}{_one(node)},"
+    count = sum(leaf.array.size for leaf in leaves(node) if leaf.kind == PARAM)
+    return [f"{text:<48} # {count:_} parameters{_flags(node)}" if count else text]
+
+
+def _inside(node: Any) -> list[tuple[str, Any]]:
+    """The named children of a layer that holds others."""
+    known = getattr(type(node), "__layer_fields__", None)
+    if known is None:
+        return []
+    out: list[tuple[str, Any]] = []
+    for name, kind in known.items():
+        value = getattr(node, name.lstrip("."))
+        if kind == "spread":
+            names = getattr(node, "names", None) or map(str, range(len(value)))
+            out += list(zip(names, value, strict=True))
+        elif hasattr(type(value), "__layer_fields__"):
+            out.append((name, value))
+        elif isinstance(value, list | tuple) and any(hasattr(type(v), "__layer_fields__") for v in value):
+            out += [(f"{name}.{i}", v) for i, v in enumerate(value)]
+    return out
+
+
+def _one(node: Any) -> str:
+    describe = getattr(node, "describe", None)
+    if describe is not None:
+        return str(describe())
+    if not hasattr(type(node), "__layer_fields__"):
+        return name_of(node)
+    parts = []
+    for name in type(node).__layer_fields__:
+        value = getattr(node, name)
+        if isinstance(value, np.ndarray):
+            parts.append(f"{name}={'×'.join(map(str, value.shape)) or 'scalar'}")
+        else:
+            parts.append(f"{name}={name_of(value) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)}")
+    return f"{type(node).__name__}({', '.join(parts)})"
+
+
+def _flags(node: Any) -> str:
+    found = []
+    for leaf in leaves(node):
+        if leaf.kind == STATIC or not isinstance(leaf.array, np.ndarray) or leaf.array.dtype.kind != "f":
+            continue
+        if np.isnan(leaf.array).any():
+            found.append(f"NaN in {leaf.path}")
+        elif np.isinf(leaf.array).any():
+            found.append(f"Inf in {leaf.path}")
+        elif leaf.array.ndim > 1 and leaf.array.size and not leaf.array.any():
+            found.append(f"all zero: {leaf.path}")
+    return f" (!) {', '.join(found)}" if found else ""
+
+
+def _total(model: Any) -> str:
+    arrays = {id(leaf.array): leaf for leaf in leaves(model) if leaf.kind != STATIC}
+    trained = [leaf.array for leaf in arrays.values() if leaf.kind == PARAM]
+    other = [leaf.array for leaf in arrays.values() if leaf.kind == BUFFER]
+    text = f"# {len(trained)} arrays, {sum(a.size for a in trained):_} parameters"
+    if other:
+        text += f", plus {sum(a.size for a in other):_} not trained in {len(other)} arrays"
+    return f"{text}, {sum(leaf.array.nbytes for leaf in arrays.values()):_} bytes"
+
+
+Function = Callable[[Any], Any]

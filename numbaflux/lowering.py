@@ -1,0 +1,222 @@
+"""From an operation to table entries: buffers, arguments cut by tile, and how rows are cut.
+
+An entry runs over `rows` of something (samples, rows of a weight, elements), `block` of them a tile. Blocks come from shapes alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .op import Spec
+
+Shape = tuple[int, ...]
+SMALL = 4096  # elements a tile should have at least
+
+
+class Storage:
+    """Memory that a plan knows of: its own ("temp"), a caller's ("argument", by number), or an array that stays ("array")."""
+
+    __slots__ = ("array", "keep", "kind", "nbytes", "number", "spec")
+
+    def __init__(self, nbytes: int, kind: str = "temp", array: Any = None) -> None:
+        self.nbytes, self.kind, self.array = nbytes, kind, array
+        self.keep = False  # lives as long as the plan
+        self.number, self.spec = -1, None
+
+
+@dataclass(frozen=True, eq=False)
+class Buf:
+    """A C-contiguous array-to-be over a storage, from a byte on."""
+
+    storage: Storage
+    shape: Shape
+    dtype: np.dtype[Any]
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def part(self, start: int, *shape: int) -> Buf:
+        """The memory from an element on, under another shape."""
+        return Buf(self.storage, shape, self.dtype, self.offset + start * self.dtype.itemsize)
+
+    def meets(self, other: Buf) -> bool:
+        """Whether two buffers share memory."""
+        apart = self.offset + self.nbytes <= other.offset or other.offset + other.nbytes <= self.offset
+        return self.storage is other.storage and not apart
+
+
+def argument(spec: Spec, number: int) -> Buf:
+    """An array that comes with each call."""
+    storage = Storage(math.prod(spec.shape) * spec.dtype.itemsize, "argument")
+    storage.number, storage.spec = number, spec
+    return Buf(storage, spec.shape, spec.dtype)
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array argument: whole, or its leading size cut to the tile's rows, or whole from a pointer that advances by
+    per_row elements a row of the tiling and per_tile elements a tile."""
+
+    buf: Buf
+    shape: Shape
+    per_row: int = 0
+    per_tile: int = 0
+    cut: bool = False
+    write: bool = False
+
+    @property
+    def code(self) -> str:
+        return f"{self.buf.dtype.kind}{self.buf.dtype.itemsize}:{len(self.shape)}"
+
+    def stride(self, rows: int) -> int:
+        """Elements from one row of the tiling to the next."""
+        return math.prod(self.shape) // rows if self.cut else self.per_row
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer argument: start + step * row of the tile's first row."""
+
+    start: int
+    per_row: int = 0
+    code = "i"
+
+
+@dataclass(frozen=True)
+class Block:
+    """An integer argument: the rows a tile has at most."""
+
+    code = "i"
+
+
+@dataclass(frozen=True)
+class Num:
+    """A number argument, fixed in the plan."""
+
+    value: float
+    dtype: np.dtype[Any]
+
+    @property
+    def code(self) -> str:
+        return f"f{self.dtype.itemsize}"
+
+
+@dataclass(eq=False)
+class Entry:
+    """A kernel and its arguments, run tile by tile."""
+
+    kernel: Any
+    args: tuple[Array | Int | Block | Num, ...]
+    rows: int
+    block: int
+    fixed: bool  # whether the result depends on the block (slots): then no group may change it
+    work: float  # nanoseconds on one core, roughly
+    check: Callable[[int], Exception] | None = None  # makes the error from the status word's detail
+    commits: bool = False  # changes what outlives the step: runs only when every check has passed
+
+    @property
+    def signature(self) -> tuple[str, ...]:
+        return tuple(a.code for a in self.args)
+
+    @property
+    def arrays(self) -> list[Array]:
+        return [a for a in self.args if isinstance(a, Array)]
+
+
+@dataclass
+class Build:
+    """Collects the entries of a plan; `status` is the plan's status word and its detail."""
+
+    entries: list[Entry] = field(default_factory=list)
+    aliases: dict[int, Buf] = field(default_factory=dict)
+    status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
+    keep: bool = True
+
+    def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:
+        """Memory of the plan's own."""
+        return Buf(Storage(math.prod(shape) * dtype.itemsize), shape, dtype)
+
+    def alias(self, out: Buf, source: Buf) -> None:
+        """Let out be the memory of source."""
+        self.aliases[id(out.storage)] = source
+
+    def add(
+        self, kernel: Any, *args: Array | Int | Block | Num, rows: int, block: int, fixed: bool = False, work: float = 0.0,
+        commits: bool = False,
+    ) -> None:  # fmt: skip
+        """One entry; work defaults to the memory its arrays cover."""
+        if rows == 0:
+            return
+        touched = sum(math.prod(a.shape) for a in args if isinstance(a, Array))
+        self.entries.append(Entry(kernel, args, rows, block, fixed, work or 0.3 * touched + 10, None, commits))
+
+    def check(self, kernel: Any, *args: Array | Int | Block | Num, error: Callable[[int], Exception]) -> None:
+        """An entry that sets the status word, to the number it is given as its last argument, where its input is wrong."""
+        number = 1 + sum(e.check is not None for e in self.entries)
+        status = Array(self.status, (2,), write=True)
+        self.add(kernel, status, *args, Int(number), rows=1, block=1)
+        self.entries[-1].check = error
+
+
+def up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+def samples(n: int) -> int:
+    """How many of n samples make a tile: one tile up to 32, then 32 and more, about 64 tiles, at most 1024 each.
+
+    >>> [samples(n) for n in (1, 32, 33, 256, 10_000, 10**6)]
+    [1, 32, 24, 32, 160, 1024]
+    """
+    if n <= 32:
+        return max(n, 1)
+    tiles = min(-(-n // 32), 64)
+    return min(1024, up(-(-n // tiles), 8))
+
+
+def leading(shape: Shape) -> int:
+    """Rows over which an elementwise entry is cut: the first axis, or the first few where it is short and the array large."""
+    rows, size = 1, math.prod(shape)
+    for extent in shape:
+        rows *= extent
+        if rows >= 16 or size <= SMALL:
+            break
+    return rows
+
+
+def elements_block(rows: int, per_row: int) -> int:
+    """Rows a tile for an entry whose cost is in the elements: at least SMALL of them."""
+    return min(rows, max(samples(rows), up(-(-SMALL // max(per_row, 1)), 8)))
+
+
+def cut(buf: Buf, *shape: int, write: bool = False) -> Array:
+    """A buffer, as a vector unless a shape is given, its leading size cut by the tiling's rows."""
+    return Array(buf, shape or (buf.size,), cut=True, write=write)
+
+
+def whole(buf: Buf, *shape: int, write: bool = False) -> Array:
+    """A buffer that every tile sees whole."""
+    return Array(buf, shape or buf.shape or (1,), write=write)
+
+
+def elementwise(b: Build, kernel: Any, out: Buf, *ins: Buf, numbers: Sequence[float] = (), cost: float = 0.5) -> None:
+    """A kernel over arrays of equal size, as flat vectors: kernel(out, *ins, *numbers)."""
+    rows = leading(out.shape)
+    arrays = [cut(out, write=True), *map(cut, ins)]
+    block = elements_block(rows, out.size // max(rows, 1))
+    b.add(kernel, *arrays, *(Num(x, out.dtype) for x in numbers), rows=rows, block=block, work=cost * out.size + 10)
+
+
+def spec_of(buf: Buf) -> Spec:
+    return Spec(buf.shape, buf.dtype)

@@ -1,0 +1,86 @@
+"""The record of an operation, the family of errors, and the one helper that words an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Error(Exception):
+    """Everything numbaflux raises on purpose."""
+
+
+class ShapeError(Error, ValueError):
+    """An array of the wrong rank or sizes."""
+
+
+class DTypeError(Error, TypeError):
+    """An array or number of the wrong type."""
+
+
+class RangeError(Error, ValueError):
+    """A number outside its range, or a label that names no class."""
+
+
+class DeviceError(Error, RuntimeError):
+    """An array that is not where, or not what, it must be (read-only, say)."""
+
+
+class PlanError(Error, RuntimeError):
+    """A function that cannot be planned, or a plan used in a way it does not allow."""
+
+
+class NonFiniteError(Error, ArithmeticError):
+    """A loss or gradient that is not finite; nothing was changed."""
+
+
+class FileFormatError(Error, ValueError):
+    """A file that is not what it must be."""
+
+
+def expect(
+    good: bool, where: str, argument: str, expected: str, got: object, cure: str = "", error: type[Error] = RangeError
+) -> None:
+    """Raise `where: argument must be expected, got got; cure` unless good.
+
+    >>> expect(False, "adam", "eta", "in (0, inf)", -1.0)
+    Traceback (most recent call last):
+    numbaflux.op.RangeError: adam: eta must be in (0, inf), got -1.0
+    """
+    if not good:
+        shown = got if isinstance(got, str) else repr(got)
+        raise error(f"{where}: {argument} must be {expected}, got {shown[:200]}" + (f"; {cure}" if cure else ""))
+
+
+class Spec(NamedTuple):
+    """What is known of an array before it exists."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An operation: how its result looks, which kernels fill it, what its gradients are.
+
+    shape(*specs, **attrs) -> Spec or tuple of Specs, and raises for arguments that do not fit.
+    lower(build, out, *inputs, **attrs) adds table entries (see lowering.py).
+    grad has one rule an input, rule(call, dy) -> gradient made of ops, or None where the input has none;
+    grad=None with a reason marks an op through which no gradient goes.
+    """
+
+    name: str
+    shape: Callable[..., Any]
+    lower: Callable[..., None]
+    grad: tuple[Callable[..., Any] | None, ...] | None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        expect(bool(self.name), "Op", "name", "a name", self.name)
+        expect(self.grad is not None or bool(self.reason), self.name, "reason", "given where grad is None", self.reason)
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"

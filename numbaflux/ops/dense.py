@@ -1,0 +1,211 @@
+"""Products of matrices: dense layers, matmul with either side transposed, batches of them. One kernel, many strides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..lowering import Array, Block, Buf, Build, Int, elements_block, samples, whole
+from ..op import DTypeError, Op, ShapeError, Spec, expect
+from .reduce import SUM
+
+PACK = 64 * 1024  # bytes of B from which packed panels pay
+SPEED = 50.0  # multiply-adds a nanosecond on one core, for estimates
+SLOTS = 2.0  # partial sums may take this share of the memory that is read
+
+
+@dataclass(frozen=True)
+class Product:
+    """C (m, n) = start + A (m, k) B (k, n): sizes, and elements from one row and one column of A and B to the next."""
+
+    m: int
+    n: int
+    k: int
+    a_row: int
+    a_k: int
+    b_row: int
+    b_col: int
+
+    @property
+    def work(self) -> float:
+        return self.m * self.n * self.k / SPEED + 30
+
+
+def _packed(b: Build, p: Product, right: Buf) -> tuple[Buf, int, int]:
+    """B as the kernel wants it: itself where its rows lie together and it is small, else packed panels."""
+    if p.b_col == 1 and p.k * p.n * right.dtype.itemsize <= PACK:
+        return right, p.b_row, 0
+    panels = b.temp((p.k * p.n,), right.dtype)
+    b.add("dense.pack", whole(panels, write=True), whole(right, right.size), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
+          Int(0, 1), Block(), Int(p.b_row), Int(p.b_col),
+          rows=p.k, block=elements_block(p.k, p.n), work=0.5 * p.k * p.n)  # fmt: skip
+    return panels, 0, 1
+
+
+def _nothing(like: Buf) -> Array:
+    """An empty array: start from zero."""
+    return Array(like.part(0, 0), (0,))
+
+
+def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None) -> None:
+    """Tiles are blocks of C's rows."""
+    right, b_row, packed = _packed(b, p, right)
+    b.add(
+        "dense.product", Array(out, (p.m * p.n,), cut=True, write=True),
+        Array(left, (left.size,), cut=True) if p.a_row == p.k else Array(left, (left.size,), per_row=p.a_row),
+        whole(right, right.size), whole(start, p.n) if start else _nothing(right),
+        Block(), Int(p.m, -1), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
+        Int(p.n), Int(p.a_row), Int(p.a_k), Int(b_row), Int(0), Int(packed),
+        rows=p.m, block=samples(p.m), work=p.work,
+    )  # fmt: skip
+
+
+def by_depth(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
+    """Tiles are blocks of depth (samples), each with a C of its own; then their sum, in order."""
+    block = samples(p.k)
+    tiles = -(-p.k // block)
+    slots = out if tiles == 1 else b.temp((tiles, p.m, p.n), out.dtype)
+    size = p.m * p.n
+    b.add(
+        "dense.product", Array(slots, (size,), per_tile=size, write=True),
+        Array(left, (left.size,), cut=True), Array(right, (right.size,), cut=True), _nothing(left),
+        Int(p.m), Int(p.m), Int(p.n), Int(p.n), Block(), Int(p.k, -1),
+        Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(0),
+        rows=p.k, block=block, fixed=True, work=p.work,
+    )  # fmt: skip
+    if tiles > 1:
+        b.add("reduce.sum_slots", Array(out, (size,), cut=True, write=True), whole(slots, tiles, size), Int(0, p.n),
+              rows=p.m, block=elements_block(p.m, p.n * tiles))  # fmt: skip
+
+
+def lower_product(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None = None) -> None:
+    """Rows or depth, by shapes: small results of long sums go by depth, so that samples stay in cache."""
+    slots = -(-p.k // samples(p.k)) * p.m * p.n
+    along = p.a_row == 1 and p.a_k > 1  # A is walked along its samples: a gradient of weights
+    if along and (p.k <= 32 or slots * SLOTS <= p.k * (p.m + p.n)):
+        by_depth(b, p, out, left, right)
+    else:
+        by_rows(b, p, out, left, right, start)
+
+
+def _check(name: str, *arrays: tuple[str, Spec]) -> None:
+    first = arrays[0][1]
+    for argument, x in arrays:
+        expect(x.dtype.kind == "f", name, argument, "an array of float32 or float64", str(x.dtype),
+               "x.astype(np.float32)", DTypeError)  # fmt: skip
+        expect(x.dtype == first.dtype, name, argument, f"of {first.dtype} as {arrays[0][0]}", str(x.dtype),
+               "x.astype(np.float32) or nf.f64(model)", DTypeError)  # fmt: skip
+
+
+def _dense_shape(x: Spec, w: Spec, bias: Spec | None) -> Spec:
+    expect(len(w.shape) == 2, "dense", "w", "of shape (in, out)", str(w.shape), error=ShapeError)
+    good = len(x.shape) >= 1 and x.shape[-1] == w.shape[0]
+    expect(good, "dense", "x", f"of shape (..., {w.shape[0]})", str(x.shape), error=ShapeError)
+    fits = bias is None or bias.shape == w.shape[1:]
+    expect(fits, "dense", "b", f"of shape ({w.shape[1]},)", str(bias and bias.shape), error=ShapeError)
+    _check("dense", ("w", w), ("x", x), *([("b", bias)] if bias else []))
+    return Spec((*x.shape[:-1], w.shape[1]), x.dtype)
+
+
+def _dense_lower(b: Build, out: Buf, x: Buf, w: Buf, bias: Buf | None) -> None:
+    k, n = w.shape
+    lower_product(b, Product(math.prod(x.shape[:-1]), n, k, k, 1, n, 1), out, x, w, bias)
+
+
+def _dense_grad_b(c: Any, dy: Any) -> Any:
+    return c.apply(SUM, dy, start=0, stop=len(dy.shape) - 1, scale=1.0)
+
+
+# x (..., in) w (in, out) + b
+DENSE = Op(
+    "dense",
+    _dense_shape,
+    _dense_lower,
+    (
+        lambda c, dy: c.apply(MATMUL, dy, c.inputs[1], ta=False, tb=True),
+        lambda c, dy: c.apply(MATMUL, c.x, dy, ta=True, tb=False),
+        _dense_grad_b,
+    ),
+)
+
+
+def _sides(a: tuple[int, ...], b: tuple[int, ...], ta: bool, tb: bool) -> Product:
+    """The product of two matrices, given as (rows, columns) in memory."""
+    m, k = (a[1], a[0]) if ta else a
+    n = b[0] if tb else b[1]
+    return Product(m, n, k, *((1, a[1]) if ta else (a[1], 1)), *((1, b[1]) if tb else (b[1], 1)))
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    return math.prod(shape[:-1]), shape[-1]
+
+
+def _matmul_shape(a: Spec, b: Spec, ta: bool, tb: bool) -> Spec:
+    _check("matmul", ("a", a), ("b", b))
+    if ta:
+        good = a.shape[:-1] == b.shape[:-1]
+        expect(good, "matmul", "b", f"of shape {a.shape[:-1]} + (columns,)", str(b.shape), error=ShapeError)
+        return Spec((a.shape[-1], b.shape[-1]), a.dtype)
+    k = b.shape[1] if tb else b.shape[0]
+    expect(a.shape[-1] == k, "matmul", "a", f"of shape (..., {k})", str(a.shape), error=ShapeError)
+    return Spec((*a.shape[:-1], b.shape[0] if tb else b.shape[1]), a.dtype)
+
+
+def _matmul_lower(b: Build, out: Buf, left: Buf, right: Buf, ta: bool, tb: bool) -> None:
+    lower_product(b, _sides(_matrix(left.shape), _matrix(right.shape), ta, tb), out, left, right)
+
+
+def _grads(op: str) -> tuple[Any, Any]:
+    """d(AB): with either side transposed, each gradient is again such a product."""
+
+    def left(c: Any, dy: Any) -> Any:
+        b, ta, tb = c.inputs[1], c.attrs["ta"], c.attrs["tb"]
+        this = MATMUL if op == "matmul" else BATCHED
+        return c.apply(this, b, dy, ta=tb, tb=True) if ta else c.apply(this, dy, b, ta=False, tb=not tb)
+
+    def right(c: Any, dy: Any) -> Any:
+        a, ta, tb = c.x, c.attrs["ta"], c.attrs["tb"]
+        this = MATMUL if op == "matmul" else BATCHED
+        return c.apply(this, dy, a, ta=True, tb=ta) if tb else c.apply(this, a, dy, ta=not ta, tb=False)
+
+    return left, right
+
+
+# A (..., k) B (k, n); ta: the leading axes of A and B are summed over; tb: B lies as (n, k). Never both.
+MATMUL = Op("matmul", _matmul_shape, _matmul_lower, _grads("matmul"))
+
+
+def _batched_shape(a: Spec, b: Spec, ta: bool, tb: bool) -> Spec:
+    _check("matmul", ("a", a), ("b", b))
+    expect(a.shape[:-2] == b.shape[:-2], "matmul", "b", f"of shape {a.shape[:-2]} + (k, n)", str(b.shape), error=ShapeError)
+    p = _sides(a.shape[-2:], b.shape[-2:], ta, tb)
+    inside = b.shape[-1] if tb else b.shape[-2]
+    expect(p.k == inside, "matmul", "b", f"with {p.k} rows", str(b.shape), error=ShapeError)
+    return Spec((*a.shape[:-2], p.m, p.n), a.dtype)
+
+
+def _batched_lower(b: Build, out: Buf, left: Buf, right: Buf, ta: bool, tb: bool) -> None:
+    """One matrix a tile; a B that lies transposed is packed by the tile that uses it."""
+    p = _sides(left.shape[-2:], right.shape[-2:], ta, tb)
+    count = math.prod(out.shape[:-2])
+    packed = p.b_col != 1
+    matrices = Array(right, (count * p.k * p.n,), cut=True)
+    if packed:
+        panels = b.temp((count, p.k * p.n), right.dtype)
+        b.add("dense.pack", Array(panels, (count * p.k * p.n,), cut=True, write=True), matrices, Int(p.n),
+              Int(p.n), Int(p.k), Int(p.k), Int(0), Int(p.k), Int(p.b_row), Int(p.b_col), rows=count, block=1, fixed=True, work=0.5 * count * p.k * p.n)  # fmt: skip
+        matrices = Array(panels, (count * p.k * p.n,), cut=True)
+    b.add(
+        "dense.product", Array(out, (count * p.m * p.n,), cut=True, write=True),
+        Array(left, (count * p.m * p.k,), cut=True), matrices, _nothing(left),
+        Int(p.m), Int(p.m), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
+        Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(int(packed)),
+        rows=count, block=1, fixed=True, work=count * p.work,
+    )  # fmt: skip
+
+
+# one product a matrix of a stack: A (..., m, k) B (..., k, n)
+BATCHED = Op("batched_matmul", _batched_shape, _batched_lower, _grads("batched"))
+
+OPS = (DENSE, MATMUL, BATCHED)

@@ -1,0 +1,183 @@
+"""Operations that move elements: shapes, axes, slices, concatenation, rows by index, dtype. Numbers are never changed but by cast."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..lowering import Array, Buf, Build, Int, cut, elements_block, elementwise, whole
+from ..op import DTypeError, Op, RangeError, ShapeError, Spec, expect
+
+Shape = tuple[int, ...]
+
+
+def _alias(b: Build, out: Buf, x: Buf, **attrs: Any) -> None:
+    b.alias(out, x)
+
+
+def _reshape(x: Spec, shape: Shape) -> Spec:
+    expect(math.prod(shape) == math.prod(x.shape), "reshape", "shape", f"of {math.prod(x.shape)} elements as {x.shape}",
+           str(shape), error=ShapeError)  # fmt: skip
+    return Spec(shape, x.dtype)
+
+
+RESHAPE = Op("reshape", _reshape, _alias, (lambda c, dy: c.apply(RESHAPE, dy, shape=tuple(c.x.shape)),))
+COPY = Op("copy", lambda x: x, _alias, (lambda c, dy: dy,))
+STOP = Op("stop_gradient", lambda x: x, _alias, (None,))
+CAST = Op(
+    "cast",
+    lambda x, dtype: Spec(x.shape, np.dtype(dtype)),
+    lambda b, out, x, dtype: elementwise(b, "elementwise.cast", out, x),
+    (lambda c, dy: c.apply(CAST, dy, dtype=str(c.x.dtype)) if c.x.dtype.kind == "f" else None,),
+)
+
+
+def _permute_lower(b: Build, out: Buf, x: Buf, axes: Shape) -> None:
+    """As five axes or fewer: neighbours that stay neighbours are one."""
+    strides = [math.prod(x.shape[a + 1 :]) for a in axes]
+    merged: list[list[int]] = []
+    for extent, stride in zip(out.shape, strides, strict=True):
+        if extent == 1:
+            continue
+        if merged and merged[-1][1] == stride * extent:
+            merged[-1] = [merged[-1][0] * extent, stride]
+        else:
+            merged.append([extent, stride])
+    expect(len(merged) <= 5, "transpose", "axes", "at most 5 once neighbours are joined", str(axes), error=ShapeError)
+    merged += [[1, 0]] * (5 - len(merged))
+    rows = merged[0][0]
+    source = Array(x, (x.size,), per_row=merged[0][1])
+    b.add("move.permute", cut(out, *(e for e, _ in merged), write=True), source, *(Int(s) for _, s in merged),
+          rows=rows, block=elements_block(rows, out.size // max(rows, 1)), work=2.0 * out.size)  # fmt: skip
+
+
+PERMUTE = Op(
+    "transpose",
+    lambda x, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
+    _permute_lower,
+    (lambda c, dy: c.apply(PERMUTE, dy, axes=tuple(int(i) for i in np.argsort(c.attrs["axes"]))),),
+)
+
+
+def _slice_lower(b: Build, out: Buf, x: Buf, axis: int, start: int, step: int, size: int) -> None:
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    b.add("move.extract", cut(out, outer, size, inner, write=True), cut(x, outer, x.shape[axis], inner), Int(start),
+          Int(step), rows=outer, block=elements_block(outer, size * inner))  # fmt: skip
+
+
+def _slice_grad(c: Any, dy: Any) -> Any:
+    a = c.attrs
+    return c.apply(PLACE, dy, axis=a["axis"], start=a["start"], step=a["step"], size=c.x.shape[a["axis"]])
+
+
+def _with_axis(x: Spec, axis: int, size: int) -> Spec:
+    return Spec(x.shape[:axis] + (size,) + x.shape[axis + 1 :], x.dtype)
+
+
+# x[start], x[start + step], ... : size elements along an axis
+SLICE = Op("slice", lambda x, axis, start, step, size: _with_axis(x, axis, size), _slice_lower, (_slice_grad,))
+
+
+def _place_lower(b: Build, out: Buf, x: Buf, axis: int, start: int, step: int, size: int) -> None:
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    b.add("move.place", cut(out, outer, size, inner, write=True), cut(x, outer, x.shape[axis], inner), Int(start),
+          Int(step), rows=outer, block=elements_block(outer, size * inner))  # fmt: skip
+
+
+def _place_grad(c: Any, dy: Any) -> Any:
+    a = c.attrs
+    return c.apply(SLICE, dy, axis=a["axis"], start=a["start"], step=a["step"], size=c.x.shape[a["axis"]])
+
+
+# zeros of the given size along an axis, with x at start, start + step, ...
+PLACE = Op("place", lambda x, axis, start, step, size: _with_axis(x, axis, size), _place_lower, (_place_grad,))
+
+
+def _concat_shape(*xs: Spec | None, axis: int) -> Spec:
+    given = [x for x in xs if x is not None]
+    first = given[0]
+    for x in given[1:]:
+        expect(x.dtype == first.dtype, "concatenate", "arrays", f"all {first.dtype}", str(x.dtype), error=DTypeError)
+        fits = len(x.shape) == len(first.shape) and _with_axis(x, axis, 0) == _with_axis(first, axis, 0)
+        expect(fits, "concatenate", "arrays", f"as {first.shape} but along axis {axis}", str(x.shape), error=ShapeError)
+    return _with_axis(first, axis, sum(x.shape[axis] for x in given))
+
+
+def _concat_lower(b: Build, out: Buf, *xs: Buf, axis: int) -> None:
+    """One entry an array: each fills its own columns of every outer row."""
+    outer, inner = math.prod(out.shape[:axis]), math.prod(out.shape[axis + 1 :])
+    width, at = out.shape[axis] * inner, 0
+    for x in xs:
+        k = x.shape[axis] * inner
+        if outer == 1:
+            elementwise(b, "move.copy", out.part(at, k), x.part(0, k))
+        else:
+            b.add("move.insert", cut(out, outer, width, write=True), cut(x, outer, k), Int(at),
+                  rows=outer, block=elements_block(outer, width))  # fmt: skip
+        at += k
+
+
+class _Parts(tuple):
+    """Gradient rules of an operation with any number of inputs: rule i gives back the i-th part."""
+
+    def __getitem__(self, i: Any) -> Any:
+        def rule(c: Any, dy: Any) -> Any:
+            axis = c.attrs["axis"]
+            start = sum(x.shape[axis] for x in c.inputs[:i])
+            return c.apply(SLICE, dy, axis=axis, start=start, step=1, size=c.inputs[i].shape[axis])
+
+        return rule
+
+
+CONCAT = Op("concatenate", _concat_shape, _concat_lower, _Parts())
+
+
+def _take_shape(table: Spec, index: Spec) -> Spec:
+    expect(index.dtype == np.int64, "take", "index", "an array of integers", str(index.dtype), error=DTypeError)
+    expect(bool(table.shape) and table.shape[0] > 0, "take", "x", "of at least one row", f"shape {table.shape}",
+           error=ShapeError)  # fmt: skip
+    return Spec(index.shape + table.shape[1:], table.dtype)
+
+
+def _take_lower(b: Build, out: Buf, table: Buf, index: Buf) -> None:
+    rows, n, c = table.shape[0], index.size, math.prod(table.shape[1:])
+    check_index(b, "take", index, rows)
+    b.add("move.gather", cut(out, n, c, write=True), whole(table, rows, c), cut(index, n),
+          rows=n, block=elements_block(n, c))  # fmt: skip
+
+
+def check_index(b: Build, where: str, index: Buf, size: int) -> None:
+    """An entry that stops the plan where an index is not in 0..size - 1."""
+
+    def error(position: int) -> Exception:
+        return RangeError(f"{where}: index must be in 0..{size - 1}, got another at position {position}")
+
+    b.check("move.check_index", whole(index, index.size), Int(size), error=error)
+
+
+def _take_grad(c: Any, dy: Any) -> Any:
+    return c.apply(SCATTER_ADD, dy, c.inputs[1], rows=c.x.shape[0])
+
+
+TAKE = Op("take", _take_shape, _take_lower, (_take_grad, None))
+
+
+def _scatter_shape(dy: Spec, index: Spec, rows: int) -> Spec:
+    return Spec((rows, *dy.shape[len(index.shape) :]), dy.dtype)
+
+
+def _scatter_lower(b: Build, out: Buf, dy: Buf, index: Buf, rows: int) -> None:
+    """One tile, so that rows met twice are added in order."""
+    n, c = index.size, math.prod(out.shape[1:])
+    check_index(b, "scatter_add", index, rows)
+    b.add("move.scatter_add", whole(out, rows, c, write=True), whole(dy, n, c), whole(index, n), rows=1, block=1)
+
+
+# rows of zeros, dy added to the rows that index names
+SCATTER_ADD = Op(
+    "scatter_add", _scatter_shape, _scatter_lower, (lambda c, g: c.apply(TAKE, g, c.inputs[1]), None)
+)
+
+OPS = (RESHAPE, COPY, STOP, CAST, PERMUTE, SLICE, PLACE, CONCAT, TAKE, SCATTER_ADD)

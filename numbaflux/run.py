@@ -1,0 +1,55 @@
+"""Runs one operation now: a plan of a single call, kept by shapes, over the caller's arrays."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from .lowering import Build, argument
+from .op import DTypeError, Op, Spec, expect
+from .plan import Plan
+
+Specs = tuple[Spec | None, ...]
+KINDS = frozenset("f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
+
+
+def outputs(op: Op, specs: Specs, attrs: dict[str, Any]) -> tuple[Spec, ...]:
+    """What an operation will give; raises where its arguments do not fit."""
+    found = op.shape(*specs, **attrs)
+    return (found,) if isinstance(found, Spec) else tuple(found)
+
+
+def array_of(x: Any, where: str) -> np.ndarray:
+    """x as the C-contiguous array that kernels take; a type that they do not know is refused."""
+    a = np.asarray(x)
+    code = f"{a.dtype.kind}{a.dtype.itemsize}"
+    expect(code in KINDS and a.dtype.isnative, where, "array", "of a float or integer type of this machine",
+           str(a.dtype), "x.astype(np.float32)", DTypeError)  # fmt: skip
+    return np.ascontiguousarray(a) if a.ndim else a
+
+
+@functools.lru_cache(maxsize=4096)
+def planned(op: Op, specs: Specs, attrs: tuple[tuple[str, Any], ...]) -> tuple[Plan, tuple[Spec, ...], int]:
+    """The plan of one call, its outputs, and the input that the output is only another view of (-1: none)."""
+    out_specs = outputs(op, specs, dict(attrs))
+    build = Build()
+    outs = [argument(spec, i) for i, spec in enumerate(out_specs)]
+    ins = [None if s is None else argument(s, len(outs) + i) for i, s in enumerate(specs)]
+    op.lower(build, outs[0] if len(outs) == 1 else outs, *ins, **dict(attrs))
+    source = build.aliases.get(id(outs[0].storage))
+    view = -1 if source is None else next(i for i, b in enumerate(ins) if b is not None and b.storage is source.storage)
+    return Plan(build), out_specs, view
+
+
+def run(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    """The outputs of an operation on arrays (None where an optional one is missing), newly allocated."""
+    given = [None if a is None else array_of(a, op.name) for a in arrays]
+    specs = tuple(None if a is None else Spec(a.shape, a.dtype) for a in given)
+    plan, out_specs, view = planned(op, specs, tuple(sorted(attrs.items())))
+    if view >= 0:
+        return given[view].reshape(out_specs[0].shape)  # type: ignore[union-attr]
+    outs = [np.empty(s.shape, s.dtype) for s in out_specs]
+    plan.run(*outs, *given)
+    return outs[0] if len(outs) == 1 else tuple(outs)

@@ -1,0 +1,46 @@
+"""Long tests wait for NUMBAFLUX_LONG=1; where CI is set, a test skipped because a part is missing is a failure."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+# A reason that says what no installation can mend; any other skip must not stay green in CI.
+HONEST_SKIPS = ("long: ", "machine: ")
+
+# Kernels compile on first use, so a first example may take seconds; CI draws the same examples each time.
+settings.register_profile("numbaflux", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("numbaflux")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("NUMBAFLUX_LONG") == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="long: set NUMBAFLUX_LONG=1"))
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a report of a skip into a failure, unless its reason is an honest one or the test is an expected failure."""
+    if "CI" not in os.environ or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    place = report.longrepr  # (file, line, reason)
+    reason = (place[2] if isinstance(place, tuple) else str(place)).removeprefix("Skipped: ")
+    if not reason.startswith(HONEST_SKIPS):
+        report.outcome, report.longrepr = "failed", f"skipped although CI is set: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _forbid_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _forbid_skip(report)
+    return report
