@@ -1,7 +1,8 @@
 """Scalar maths and derivatives, written once for float32 and float64, for loops on the CPU and threads on a GPU.
 
-No branch, no table, no libm: a plain loop over one of these vectorises, and its remainder has the bits of its body. NaN passes,
-infinities and the signs of zeros are IEEE's.
+No branch, no table, no libm: a plain loop over one of these vectorises, and its remainder has the bits of its body. NaN
+passes; infinities and the signs of zeros are IEEE's. Accuracy is stated with FMA and subnormal numbers kept; without FMA
+it is 4 ulp, and worse for pow in float64.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from numba.extending import intrinsic, overload
 
 from .jit import HAS_FMA, fma
 
-inlined = njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True)  # a call left in a loop would stop its vectors
+inlined = njit(error_model="numpy", nogil=True, _nrt=False, forceinline=True)  # a call in a loop would stop its vectors
 
 WIDTH = {types.float32: 32, types.float64: 64}
 MANTISSA = {types.float32: 23, types.float64: 52}
@@ -88,19 +89,26 @@ def split(typing, x):
     return types.UniTuple(x, 2)(x), generate
 
 
+def _instruct(name, context, builder, sig, args):
+    typ = args[0].type
+    kind = ir.FunctionType(typ, [typ] * len(args))
+    return builder.call(builder.module.declare_intrinsic(name, [typ], kind), args)
+
+
 @intrinsic
 def copysign(typing, x, y):
     """x with the sign of y."""
-
-    def generate(context, builder, sig, args):
-        typ = args[0].type
-        function = builder.module.declare_intrinsic("llvm.copysign", [typ], ir.FunctionType(typ, [typ, typ]))
-        return builder.call(function, args)
-
-    return x(x, y), generate
+    return x(x, y), lambda *given: _instruct("llvm.copysign", *given)
 
 
-LN2 = ((0.693145751953125, 1.4286068203094173e-06), (0.6931471805601177, -1.7239444525614835e-13))  # few bits + the rest
+@intrinsic
+def floor(typing, x):
+    """The largest integer that is not above x, as a float."""
+    return x(x), lambda *given: _instruct("llvm.floor", *given)
+
+
+# ln(2) as few bits, so that products with exponents are exact, and the rest.
+LN2 = ((0.693145751953125, 1.4286068203094173e-06), (0.6931471805601177, -1.7239444525614835e-13))
 LN2_HIGH, LN2_LOW = (constant(LN2[0][i], LN2[1][i]) for i in (0, 1))
 LN4_HIGH, LN4_LOW = (constant(2 * LN2[0][i], 2 * LN2[1][i]) for i in (0, 1))
 THIRD_LOW = 1.850371707708594e-17  # 1/3 less the float64 nearest to it
@@ -139,8 +147,10 @@ atanh_series = polynomial(  # ((atanh(s) / s - 1) / s**2 - 1/3) / s**2 in s**2, 
 
 @inlined
 def exp_of_sum(x, low):
-    """e**(x + low), low being less than a unit in the last place of x. The power of two is applied in two halves: the first
-    product is exact, so a subnormal result is rounded once."""
+    """e**(x + low), low being less than a unit in the last place of x.
+
+    The power of two is applied in two halves: the first product is exact, so a subnormal result is rounded once.
+    """
     x = exp_highest(x) if x > exp_highest(x) else x
     x = exp_lowest(x) if x < exp_lowest(x) else x
     t = fma(x, typed(LOG2E / 2, x), exponent_shift(x))
@@ -220,12 +230,14 @@ def log_pair(x):
 
 @inlined
 def power32(a, y):
+    """By float64, whose 29 more bits are enough."""
     x = typed(a, 1.0)
     return typed(exp(typed(y, x) * log(x)), a)
 
 
 @inlined
 def power64(a, y):
+    """By a logarithm of twice the bits, since y multiplies its error; where the CPU has no FMA the low half is lost."""
     high, low = log_pair(a)
     high = typed(-np.inf, a) if a == 0.0 else high
     high = high if a < np.inf else a
@@ -247,11 +259,11 @@ def choose_power(a, y):
 
 @inlined
 def pow(x, y):
-    """x**y within 0.6 ulp in float32 and 1.8 in float64, by IEEE's rules: 1 where y = 0 or x = 1; of x < 0 only integer powers."""
+    """x**y within 0.6 ulp (float32), 1.8 (float64), by IEEE's rules: 1 where y = 0 or x = 1; x < 0: integer y only."""
     one, half = typed(1, x), typed(0.5, x) * y
     infinite = typed(np.inf, x)
-    integer = np.floor(y) == y
-    odd = integer and np.floor(half) != half
+    integer = floor(y) == y
+    odd = integer and floor(half) != half
     result = power(abs(x), y)
     result = copysign(result, x) if odd else result
     result = typed(np.nan, x) if x < typed(0, x) and x > -infinite and not integer else result

@@ -15,7 +15,8 @@ from .lowering import Array, Buf, Build, Storage, argument, cut, leading, sample
 from .op import DeviceError, DTypeError, NonFiniteError, PlanError, Spec, expect
 from .ops.move import COPY, RESHAPE, STOP
 from .optim.state import OptState
-from .plan import Instance, Plan, as_buf
+from .instance import Instance
+from .plan import Plan, as_buf
 from .run import array_of
 from .trace import NONE, Call, Value, new_level, tape
 from .tree import PARAM, leaves, replaced

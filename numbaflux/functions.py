@@ -80,7 +80,7 @@ def _binary(op: Op) -> Callable[[Any, Any], Any]:
     def function(a: Any, b: Any) -> Any:
         return apply(op, *_pair(op.name, a, b))
 
-    function.__name__ = op.name
+    function.__name__ = function.__qualname__ = op.name
     function.__doc__ = f"{op.name} of each pair of elements; shapes broadcast."
     return function
 
@@ -146,24 +146,25 @@ def _floats(x: Any) -> Any:
     return array.astype(np.float32) if not isinstance(x, np.generic) else array
 
 
-def _unary(op: Op, doc: str) -> Callable[[Any], Any]:
+def _unary(name: str, op: Op, doc: str) -> Callable[[Any], Any]:
     def function(x: Any) -> Any:
         return apply(op, _floats(x))
 
-    function.__name__, function.__doc__ = op.name, doc
+    function.__name__ = function.__qualname__ = name  # pickled, saved and shown by name
+    function.__doc__ = doc
     return function
 
 
-exp = _unary(E.EXP, "e**x of each element.")
-log = _unary(E.LOG, "Natural logarithm of each element.")
-sqrt = _unary(E.SQRT, "Square root of each element.")
-square = _unary(E.SQUARE, "x * x of each element.")
-negative = _unary(E.NEG, "-x of each element.")
-absolute = _unary(E.ABS, "Absolute value of each element; its gradient at 0 is 0.")
-sign = _unary(E.SIGN, "-1, 0 or 1 of each element.")
-tanh = _unary(E.TANH, "Hyperbolic tangent of each element.")
-sigmoid = _unary(E.SIGMOID, "1 / (1 + exp(-x)) of each element.")
-relu = _unary(E.RELU, "max(0, x) of each element; NaN stays, the gradient at 0 is 0.")
+exp = _unary("exp", E.EXP, "e**x of each element.")
+log = _unary("log", E.LOG, "Natural logarithm of each element.")
+sqrt = _unary("sqrt", E.SQRT, "Square root of each element.")
+square = _unary("square", E.SQUARE, "x * x of each element.")
+negative = _unary("negative", E.NEG, "-x of each element.")
+absolute = _unary("absolute", E.ABS, "Absolute value of each element; its gradient at 0 is 0.")
+sign = _unary("sign", E.SIGN, "-1, 0 or 1 of each element.")
+tanh = _unary("tanh", E.TANH, "Hyperbolic tangent of each element.")
+sigmoid = _unary("sigmoid", E.SIGMOID, "1 / (1 + exp(-x)) of each element.")
+relu = _unary("relu", E.RELU, "max(0, x) of each element; NaN stays, the gradient at 0 is 0.")
 
 
 def identity(x: Any) -> Any:

@@ -52,12 +52,16 @@ _TEMPORARY = re.compile(r"\.numbaflux-[0-9a-f]{32}\.tmp")
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """What a file holds, by name in sorted order; tensors are read-only, 64-byte aligned views of one buffer."""
+    """What a file holds, by name in sorted order; tensors are read-only, aligned views of one buffer.
+
+    digests: of each tensor (`tensors.<name>`) and document (`documents.<name>`); digest: of all.
+    """
 
     tensors: dict[str, Array]
     documents: dict[str, str]
     version: int
     digest: str
+    digests: dict[str, str]
 
 
 def write(
@@ -327,16 +331,14 @@ def _sweep(folder: str) -> None:
 
 
 def _load(target: str) -> Array:
-    """All bytes of a regular file, each read once through one descriptor, in read-only memory aligned to 64 bytes."""
+    """All bytes of a regular file, each read once through one descriptor, in read-only memory."""
     descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # NONBLOCK: a pipe must not hang us
     try:
         status = os.fstat(descriptor)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         require(stat.S_ISREG(status.st_mode), "it", "a regular file", stat.filemode(status.st_mode)[0])
         require(SUPERBLOCK <= status.st_size <= memory, "its size", f"{SUPERBLOCK} to {memory} bytes", status.st_size)
-        room = np.empty(status.st_size + ALIGNMENT, np.uint8)
-        first = -room.ctypes.data % ALIGNMENT
-        data = room[first : first + status.st_size]
+        data = np.empty(status.st_size, np.uint8)
 
         def fetch(span: range) -> None:
             done = span.start
@@ -378,7 +380,7 @@ def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dic
     require(hmac.compare_digest(digest, head["digest"]), "SHA-256 of the file", digest, head["digest"])
     tensors = {name[8:]: array for name, array in arrays.items() if name.startswith("tensors.")}
     texts = {name[10:]: _text(array, name) for name, array in arrays.items() if name.startswith("documents.")}
-    return File(tensors, texts, VERSION, digest)
+    return File(tensors, texts, VERSION, digest, digests)
 
 
 def _array(data: Array, dataset: Dataset, name: str) -> Array:

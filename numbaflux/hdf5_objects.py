@@ -12,10 +12,10 @@ from typing import NamedTuple, NoReturn
 
 from .op import FileFormatError
 
-ALIGNMENT = 64  # every object starts at a multiple, so arrays can be used where they lie
+ALIGNMENT = 8  # every object starts at a multiple, so arrays can be used where they lie
 MAX_DEPTH = 32  # links from the root to a dataset
 MAX_ENTRIES = 8  # links or attributes of one object; with more, libhdf5 leaves the compact form
-MAX_PIECES = 131_072  # blocks of headers and arrays in a file: a bound on time and memory
+MAX_PIECES = 65_536  # blocks of headers and arrays in a file: a bound on time and memory
 MAX_RANK = 8
 PART = "[A-Za-z0-9_-]{1,64}"
 SUPERBLOCK = 48  # bytes

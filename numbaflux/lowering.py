@@ -15,6 +15,7 @@ import numpy as np
 from .op import Spec
 
 Shape = tuple[int, ...]
+LINE = 64  # bytes: every buffer starts on a cache line
 SMALL = 4096  # elements a tile should have at least
 
 

@@ -235,12 +235,12 @@ class Native:
         bundle = "bundle-" + hashlib.sha256("\n".join(sorted(missing)).encode()).hexdigest()[:32]
         objects = self.store.read(bundle) if len(missing) > 1 else None
         if objects is None or objects.keys() != missing.keys():
-            objects = {name: self._object(name, what) for name, what in sorted(missing.items())}
+            objects = {name: self.compiled(name, what) for name, what in sorted(missing.items())}
             if len(missing) > 1:
                 self.store.write(bundle, objects)
         self._load(objects)
 
-    def _object(self, name: str, what: tuple[str, str, Signature]) -> bytes:
+    def compiled(self, name: str, what: tuple[str, str, Signature]) -> bytes:
         found = self.store.read(name)
         if found is not None and found.keys() == {name}:
             self.store.tell("hit", name)
@@ -259,6 +259,25 @@ class Native:
         self.kept.append(engine)
         for name in objects:
             self.addresses[name] = engine.get_function_address(name)
+
+    @functools.cached_property
+    def works(self) -> bool:
+        """Whether entries can be made and called natively here; if not, plans are interpreted, with the same results."""
+        if os.environ.get("NUMBAFLUX_NATIVE") == "0":
+            return False
+        try:
+            numbers = (ctypes.c_double * 9)(1, 0.5, 0.25, 0.5, 0.25)
+            row = (WORD * 4)(ctypes.addressof(numbers), 0, 9, 0)
+            [tick] = self.find([("optim.tick", ("f8:1",))])
+            ctypes.CFUNCTYPE(None, WORD, WORD)(tick)(ctypes.addressof(row), 0)
+            good = numbers[:3] == [2.0, 0.25, 0.0625] and self.runner[1] != 0
+        except (AttributeError, ImportError, TypeError, RuntimeError, PlanError) as error:  # private parts have changed
+            good, reason = False, f"{type(error).__name__}: {error}"
+        else:
+            reason = "the self-test gave a wrong result"
+        if not good:
+            warnings.warn(f"numbaflux runs slowly: native kernels do not work here ({reason[:200]})", stacklevel=2)
+        return good
 
     @functools.cached_property
     def runner(self) -> tuple[Callable[[int, int, int], None], int]:

@@ -62,6 +62,28 @@ class Spec(NamedTuple):
     dtype: np.dtype[Any]
 
 
+@dataclass(frozen=True)
+class Example:
+    """Arguments that an operation takes: a shape each (None: left out), their kinds (f float, i integer, b bool), and attrs.
+
+    Together an operation's examples use each of its kernels: `numbaflux cache warm` compiles what they need.
+    """
+
+    shapes: tuple[tuple[int, ...] | None, ...]
+    kinds: str
+    attrs: tuple[tuple[str, Any], ...] = ()
+
+    def specs(self, dtype: np.dtype[Any]) -> tuple[Spec | None, ...]:
+        """The arguments in a float dtype."""
+        known = {"f": dtype, "i": np.dtype(np.int64), "b": np.dtype(bool)}
+        pairs = zip(self.shapes, self.kinds, strict=True)
+        return tuple(None if shape is None else Spec(shape, known[kind]) for shape, kind in pairs)
+
+
+def example(kinds: str, *shapes: tuple[int, ...] | None, **attrs: Any) -> Example:
+    return Example(shapes, kinds, tuple(attrs.items()))
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """An operation: how its result looks, which kernels fill it, what its gradients are.
@@ -69,7 +91,7 @@ class Op:
     shape(*specs, **attrs) -> Spec or tuple of Specs, and raises for arguments that do not fit.
     lower(build, out, *inputs, **attrs) adds table entries (see lowering.py).
     grad has one rule an input, rule(call, dy) -> gradient made of ops, or None where the input has none;
-    grad=None with a reason marks an op through which no gradient goes.
+    grad=None with a reason marks an op through which no gradient goes. A user's own op needs no examples.
     """
 
     name: str
@@ -77,6 +99,7 @@ class Op:
     lower: Callable[..., None]
     grad: tuple[Callable[..., Any] | None, ...] | None
     reason: str = ""
+    examples: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
         expect(bool(self.name), "Op", "name", "a name", self.name)

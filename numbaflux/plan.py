@@ -1,23 +1,19 @@
-"""Groups and waves -> arena -> table: a plan, and its instances that run as one native call."""
+"""Entries -> groups and waves -> places in an arena: a plan, relative to the memory that its instances bring."""
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .kernels import table as T
-from .lowering import Array, Block, Buf, Build, Entry, Int, Num, Storage, up
-from .native import WORD, native, threads
+from .instance import Instance
+from .lowering import LINE, Array, Buf, Build, Entry, Storage, up
+from .native import native, threads
 from .op import PlanError
 from .schedule import Group, schedule, tilewise
 
 SERIAL = 30e3  # nanoseconds of work below which threads cost more than they give
-STAGED = 16 * 1024  # bytes up to which an argument is copied
-LINE = 64  # bytes: every buffer starts on a cache line
-SLICE = 3e8  # nanoseconds of work after which a call returns to Python, so that Ctrl-C is seen
 
 
 def place(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
@@ -54,7 +50,7 @@ class Plan:
         self.work = sum(e.work for e in self.entries)
         self.serial = self.work < SERIAL or max((g.tiles for g in self.groups), default=1) == 1
         self.waves = 1 + max((g.wave for g in self.groups), default=-1)
-        self.addresses = native().find([(e.kernel, e.signature) for e in self.entries])
+        self.calls = native().find([(e.kernel, e.signature) for e in self.entries]) if native().works else []
         self.offsets: dict[int, int] = {}
         self.private: dict[int, int] = {}
         self._place()
@@ -125,143 +121,6 @@ class Plan:
             instance.run(*arrays)
         finally:
             self.idle.append(instance)
-
-
-class Instance:
-    """A plan bound to memory of its own: the arena, the table of rows, the head that the runner reads."""
-
-    def __init__(self, plan: Plan, workers: int) -> None:
-        self.plan, self.workers = plan, workers
-        self.arena = aligned(plan.arena + workers * plan.own)
-        self.base = self.arena.ctypes.data
-        self.patches: list[tuple[int, int, int]] = []
-        self.rows: list[np.ndarray] = []
-        self.arguments = (WORD * (1 + max(plan.given, default=0)))()
-        self.small = [(n, self._stage(s)) for n, s in plan.given.items() if s.nbytes <= STAGED and n not in plan.written]
-        self.large = [n for n in plan.given if n not in {n for n, _ in self.small}]
-        self._fill()
-        self.status = (WORD * 2).from_address(self.base + plan.offsets[id(plan.build.status.storage)])
-        self.call, _ = native().runner
-        self.cuts = self._cuts()
-        self.where = self.head.ctypes.data
-
-    def _fill(self) -> None:
-        """The arrays that the head points to, and the head."""
-        plan, workers = self.plan, self.workers
-        table = np.empty((workers, len(plan.entries)), np.int64)
-        group_of = {id(e): g for g in plan.groups for e in g.entries}
-        for i, e in enumerate(plan.entries):
-            own = any(id(a.buf.storage) in plan.private for a in e.arrays)
-            for worker in range(workers):
-                if own or worker == 0:
-                    self.rows.append(self._row(e, group_of[id(e)], worker))
-                table[worker, i] = self.rows[-1].ctypes.data
-        groups, waves = self._groups()
-        patches = np.array(self.patches, np.int64).reshape(-1, T.PATCH_WORDS)
-        counters = aligned(8 * T.LINE * plan.waves * (workers + 1)).view(np.int64)
-        addresses = np.array(plan.addresses, np.int64)
-        head = self.head = np.zeros(T.HEAD, np.int64)
-        self.kept = table, groups, waves, patches, counters, addresses
-        for word, array in (
-            (T.WAVES, waves), (T.GROUPS, groups), (T.CALLS, addresses), (T.ROWS, table), (T.COUNTERS, counters),
-            (T.PATCH, patches),
-        ):  # fmt: skip
-            head[word] = array.ctypes.data
-        head[T.STATUS] = self.base + plan.offsets[id(plan.build.status.storage)]
-        head[T.ENTRIES], head[T.WORKERS], head[T.ONE] = len(plan.entries), workers, 1
-        head[T.PATCHES], head[T.ARGUMENTS] = len(patches), ctypes.addressof(self.arguments)
-        head[T.REGION] = native().runner[1]
-        head[T.PARALLEL_FOR] = threads().parallel_for if workers > 1 else 0
-
-    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
-        rows, waves, entry, before = [], [], 0, 0
-        for i, g in enumerate(self.plan.groups):
-            if g.wave == len(waves):
-                waves.append(i)
-                before = 0
-            rows.append((entry, entry + len(g.entries), g.tiles, before))
-            entry, before = entry + len(g.entries), before + g.tiles
-        groups = np.array(rows, np.int64).reshape(-1, T.GROUP_WORDS)
-        return groups, np.array([*waves, len(rows)], np.int64)
-
-    def _row(self, e: Entry, group: Group, worker: int) -> np.ndarray:
-        """The words of one entry's arguments (kernels/table.py says which)."""
-        size = sum(3 + len(a.shape) if isinstance(a, Array) else 2 for a in e.args)
-        row = np.zeros(size, np.int64)
-        block = group.block if group.tiles > 1 else e.rows
-        at = 0
-        for a in e.args:
-            if isinstance(a, Array):
-                words = self._array(a, e.rows, block, worker, row.ctypes.data + 8 * at)
-            elif isinstance(a, Int):
-                words = [a.start, a.per_row * block]
-            elif isinstance(a, Block):
-                words = [block, 0]
-            else:
-                words = [number_bits(a)]
-            row[at : at + len(words)] = words
-            at += len(words)
-        return row
-
-    def _array(self, a: Array, rows: int, block: int, worker: int, word: int) -> list[int]:
-        s, plan = a.buf.storage, self.plan
-        item = a.buf.dtype.itemsize
-        move = (a.stride(rows) * block + a.per_tile) * item
-        if s.kind == "argument":
-            self.patches.append((word, s.number, a.buf.offset))
-            start = 0
-        elif s.kind == "array":
-            start = s.array.ctypes.data
-        elif id(s) in plan.private:
-            start, move = self.base + plan.arena + worker * plan.own + plan.private[id(s)], 0
-        else:
-            start = self.base + plan.offsets[id(s)]
-        start += a.buf.offset
-        lead = a.shape[0] // rows * block if a.cut else 0
-        return [start, move, a.shape[0] if a.shape else 1, lead, *a.shape[1:]]
-
-    def _cuts(self) -> list[tuple[int, int]]:
-        """The waves of each native call: all in one unless the work takes long."""
-        cuts, start, work = [], 0, 0.0
-        for wave in range(self.plan.waves):
-            work += sum(e.work for g in self.plan.groups if g.wave == wave for e in g.entries) / self.workers
-            if work > SLICE:
-                cuts.append((start, wave + 1))
-                start, work = wave + 1, 0.0
-        return [*cuts, (start, self.plan.waves)] if start < self.plan.waves or not cuts else cuts
-
-    def _stage(self, s: Storage) -> np.ndarray:
-        """A place of its own for a small argument that is only read: a copy costs less than asking for an address."""
-        place = aligned(s.nbytes).view(s.spec.dtype).reshape(s.spec.shape)  # type: ignore[union-attr]
-        self.arguments[s.number] = place.ctypes.data
-        return place
-
-    def view(self, buf: Buf) -> np.ndarray:
-        """A kept buffer of the arena as an array."""
-        at = self.plan.offsets[id(buf.storage)] + buf.offset
-        return self.arena[at : at + buf.nbytes].view(buf.dtype).reshape(buf.shape)
-
-    def run(self, *arrays: np.ndarray | None) -> None:
-        """One native call (a few for long plans); nothing is allocated."""
-        for number, place in self.small:
-            place[...] = arrays[number]
-        for number in self.large:
-            self.arguments[number] = arrays[number].ctypes.data  # type: ignore[union-attr]
-        for first, last in self.cuts:
-            self.call(self.where, first, last)
-        if self.status[0]:
-            raise self.plan.checks[self.status[0] - 1].check(self.status[1])  # type: ignore[misc]
-
-
-def number_bits(a: Num) -> int:
-    return int(np.array(a.value, a.dtype).view(np.int32 if a.dtype.itemsize == 4 else np.int64)[()])
-
-
-def aligned(nbytes: int) -> np.ndarray:
-    """Zeroed bytes that start on a cache line."""
-    raw = np.zeros(nbytes + LINE, np.uint8)
-    at = -raw.ctypes.data % LINE
-    return raw[at : at + nbytes]
 
 
 def as_buf(array: np.ndarray) -> Buf:

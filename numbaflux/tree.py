@@ -70,6 +70,20 @@ def layers(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from layers(child, f"{path}.{name}" if path else name)
 
 
+def arrays(node: Any, *kinds: str) -> dict[str, np.ndarray]:
+    """Path -> array of each distinct array of a tree (of some kinds); one that stands in several places goes by the first.
+
+    >>> a = np.ones(2)
+    >>> list(arrays({"a": a, "b": [a, np.zeros(1)]}))
+    ['a', 'b.1']
+    """
+    first: dict[int, Leaf] = {}
+    for leaf in leaves(node):
+        if not kinds or leaf.kind in kinds:
+            first.setdefault(id(leaf.array), leaf)
+    return {leaf.path: leaf.array for leaf in first.values()}
+
+
 def replaced(node: Any, new: Callable[[str, str, Any], Any], path: str = "", kind: str = PARAM) -> Any:
     """A copy of a tree with new(path, kind, leaf) in place of each leaf; what does not change is shared."""
     below = children(node, kind)
@@ -80,19 +94,19 @@ def replaced(node: Any, new: Callable[[str, str, Any], Any], path: str = "", kin
     ]
     if all(old is fresh for _, old, fresh in parts):
         return node
+    return rebuilt(node, [(k, fresh) for k, _, fresh in parts])
+
+
+def rebuilt(node: Any, parts: list[tuple[Any, Any]]) -> Any:
+    """A copy of a node with other children: (key, child) for each, keys as `children` gives them."""
     if isinstance(node, dict):
-        return {k: fresh for k, _, fresh in parts}
+        return dict(parts)
     if isinstance(node, list | tuple):
-        values = [fresh for _, _, fresh in parts]
+        values = [child for _, child in parts]
         return type(node)(*values) if hasattr(node, "_fields") else type(node)(values)
-    return _layer_with(node, parts)
-
-
-def _layer_with(node: Any, parts: list[tuple[Any, Any, Any]]) -> Any:
-    """A layer's copy with other fields; keys of fields that paths leave out are (field, index)."""
     fresh = copy.copy(node)
     spread: dict[str, list[Any]] = {}
-    for key, _, value in parts:
+    for key, value in parts:
         if isinstance(key, tuple):
             spread.setdefault(key[0], []).append(value)
         else:

@@ -34,7 +34,7 @@ def same(file: File, tensors: dict[str, np.ndarray], documents: dict[str, str]) 
         got = file.tensors[name]
         assert got.dtype == array.dtype.newbyteorder("=") and got.shape == array.shape
         assert got.tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()
-        assert got.ctypes.data % 64 == 0 and not got.flags.writeable
+        assert got.flags.aligned and not got.flags.writeable
 
 
 def all_datasets(path: Path) -> dict[str, np.ndarray]:
@@ -209,7 +209,7 @@ def test_links_to_files_are_followed(tmp_path):
         ({".".join("n" * 17): WEIGHT}, "name"),
         ({"a": WEIGHT, "a.b": WEIGHT}, "no continuation"),
         ({"a.b.c": WEIGHT, "a.b": WEIGHT}, "no continuation"),
-        ({f"w{i}": WEIGHT for i in range(131_073)}, "at most 131072"),
+        ({f"w{i}": WEIGHT for i in range(65_537)}, "at most 65536"),
     ],
 )
 def test_tensors_the_format_has_not(tmp_path, tensors, about):
@@ -312,8 +312,8 @@ def test_order_of_a_durable_write(tmp_path, monkeypatch):
 def test_another_libhdf5_that_writes_otherwise(tmp_path, monkeypatch):
     """What our parser would refuse never takes the place of a good file."""
     write(tmp_path / "m.h5", {"w": WEIGHT}, {})
-    with monkeypatch.context() as patch, pytest.raises(FileFormatError, match="multiple of 64"):
-        patch.setattr(hdf5, "ALIGNMENT", 8)
+    with monkeypatch.context() as patch, pytest.raises(FileFormatError, match="multiple of 8"):
+        patch.setattr(hdf5, "ALIGNMENT", 1)
         write(tmp_path / "m.h5", {"w": WEIGHT + 1}, {})
     same(read(tmp_path / "m.h5"), {"w": WEIGHT}, {})
     assert names_in(tmp_path) == ["m.h5"]

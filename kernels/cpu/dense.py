@@ -1,4 +1,4 @@
-"""Products of matrices, one tile of the result at a time: every dense and matmul op and its gradients are these two kernels."""
+"""Products of matrices, one tile of the result at a time: dense, matmul and their gradients, by strides alone."""
 
 from numba import types
 from numba.extending import overload
@@ -34,17 +34,18 @@ _multiply, _strip, _copy, _turn = map(_by_dtype, (make_product, make_strip, make
 def product(
     c, a, b, start, rows, rows_left, cols, cols_left, depth, depth_left, c_row, a_row, a_k, b_row, start_row, packed
 ):
-    """C = start + A B for one tile: c[i*c_row + j] = start[i*start_row + j] + sum of a[i*a_row + s*a_k] * b[s*b_row + j].
+    """c[i*c_row + j] = start[i*start_row + j] + sum over s of a[i*a_row + s*a_k] * b[s*b_row + j], for one tile.
 
-    The sizes are min(rows, rows_left), ... packed: 1: B as pack lays it out for the same cols and depth, 2: A as pack_rows
-    does for the same rows and depth, 3: both; the strides of what is packed are not used. start: empty for
-    zero; start_row 0: a bias; c itself and c_row: add to what C holds.
+    i < min(rows, rows_left), j < min(cols, cols_left), s < min(depth, depth_left).
+    start: empty: zero; start_row 0: a bias; c and c_row: what C holds already.
+    packed: 1: b is what pack makes of B for the same cols and depth; 2: a is what pack_rows makes of A for the same
+    rows and depth; 3: both. Strides of what is packed are not used.
     """
     m, n, k = min(rows, rows_left), min(cols, cols_left), min(depth, depth_left)
     first = address(start) if start.size else 0
-    _multiply(
-        c, m, n, k, address(c), c_row, address(a), a_row, a_k, packed & 2, address(b), b_row, packed & 1, first, start_row
-    )
+    in_a, in_b = (address(a), a_row, a_k, packed & 2), (address(b), b_row, packed & 1)
+    work = (m, n, k, address(c), c_row, *in_a, *in_b, first, start_row)
+    _multiply(c, *work)
 
 
 @kernel
@@ -59,13 +60,13 @@ def _pack(p, b, n, k, first, last, b_row, b_col, width):
         while j < n:
             w = min(n - j, width if width else _strip(p, n - j))
             for v in range(0, w, lanes):
-                to, source = pp + size * (j * k + s0 * w + v), pb + size * (s0 * b_row + (j + v) * b_col)
+                to, source = pp + size * (j * k + v), pb + size * (j + v) * b_col
                 if b_col == 1:
-                    for s in range(s1 - s0):
+                    for s in range(s0, s1):
                         _copy(p, w - v, to + size * s * w, source + size * s * b_row)
                 else:
-                    for s in range(0, s1 - s0, lanes):
-                        _turn(p, min(lanes, s1 - s0 - s), min(lanes, w - v), to + size * s * w, w, source + size * s, b_col)
+                    for s in range(s0, s1, lanes):
+                        _turn(p, min(lanes, s1 - s), min(lanes, w - v), to + size * s * w, w, source + size * s, b_col)
             j += w
         s0 = s1
 

@@ -1,4 +1,4 @@
-"""Loops over 1-D arrays of one length: output first. Inputs and outputs may not overlap (a loop over the same array is slow)."""
+"""Loops over 1-D arrays of one length, output first; if it is an input too, no vectors are used, and it is slow."""
 
 import operator
 

@@ -1,4 +1,4 @@
-"""Kernels that move elements of any type: copies, axes, slices, rows by index. Indices out of range are moved into it, never followed."""
+"""Moves elements of any type: copies, axes, slices, rows by index. An index out of range is clamped, never followed."""
 
 from numba import types
 from numba.extending import overload
@@ -44,8 +44,8 @@ def choose_turn(y, x, y_row, x_column, rows, columns):
         to, source, size = address(y), address(x), y.itemsize
         for top in range(0, rows, lanes):
             for left in range(0, columns, lanes):
-                m, n = min(rows - top, lanes), min(columns - left, lanes)
-                transpose(m, n, to + (top * y_row + left) * size, y_row, source + (top + left * x_column) * size, x_column)
+                target, start = to + (top * y_row + left) * size, source + (top + left * x_column) * size
+                transpose(min(rows - top, lanes), min(columns - left, lanes), target, y_row, start, x_column)
 
     return by_registers
 
@@ -145,7 +145,7 @@ def gather(y, table, index):
 
 @kernel
 def scatter_add(table, dy, index):
-    """table = 0, then table[index[i], :] += dy[i, :] in the order of i: the gradient of gather, all of it in one tile."""
+    """table = 0, then table[index[i], :] += dy[i, :] in the order of i: the gradient of gather, in one tile."""
     n, c = dy.shape
     zeros = part(table, 0, table.size)
     for i in range(zeros.size):
@@ -158,7 +158,7 @@ def scatter_add(table, dy, index):
 
 @kernel
 def check_index(status, index, size, code):
-    """Where status(2,) is 0 and an index is not one of 0 .. size - 1: status = code, the position of the first such index."""
+    """Where status[0] is 0 and an index is not in 0 .. size - 1: status(2,) = code, the position of the first such."""
     first = index.size
     for i in range(index.size):
         bad = index[i] < 0 or index[i] >= size

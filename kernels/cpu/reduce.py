@@ -1,4 +1,4 @@
-"""Sums and maxima of x(outer, k, inner) over k, and their gradients. The order of a sum depends on k (and on inner being 1) alone."""
+"""Sums and maxima of x(outer, k, inner) over k, and gradients. A sum's order depends on k, and inner being 1, alone."""
 
 from llvmlite import ir
 from numba import types
@@ -37,7 +37,7 @@ def stack(typing, x):
 
 @intrinsic
 def part(typing, x, start, count):
-    """x.flat[start:start + count] as a 1-D array; x is C-contiguous. (An index from 0 is known to be positive: its loop vectorises.)"""
+    """x.flat[start:start + count] of a C-contiguous x, as 1-D. (Loops from 0 vectorise: no index can be negative.)"""
 
     def generate(context, builder, signature, args):
         data = builder.gep(context.make_array(x)(context, builder, args[0]).data, [args[1]])
@@ -112,7 +112,7 @@ def sum_of(x):
 
 @inlined
 def add_rows(y, x, at, count, step, rows):
-    """y += the sum of count rows of x.flat, y.size wide, the first at `at`, one every `step`; `rows` is a buffer for it."""
+    """y += the sum of count rows of x.flat, y.size wide, the first at `at`, one every `step`; `rows` is a buffer."""
     width = y.size
     row = part(x, at, width)
     for i in range(width):

@@ -1,6 +1,6 @@
 """Softmax over the rows of x(n, c), and the losses made of it. A row's result depends on that row alone.
 
-Where c is small a pass over one row is a short loop, so exp, log and products go over as many rows at once as a stack buffer holds.
+Where c is small a pass over one row is a short loop: so exp, log, products go over as many rows at once as fit.
 """
 
 from ..jit import kernel
@@ -17,8 +17,10 @@ def rows_at_once(c):
 
 @inlined
 def exp_sums(powers, tops, sums, x, first, width):
-    """For the row first + i of x: tops[i] its largest element, sums[i] the sum of exp(x - tops[i]), taken `width` columns at a
-    time. These powers are left in `powers`, row by row, which is all of them where width = c."""
+    """Of the row first + i of x: tops[i] its largest element, sums[i] the sum of exp(x - tops[i]).
+
+    These powers are made in `powers`, row by row, `width` columns at a time; the last ones are left there.
+    """
     c = x.shape[1]
     rows = powers.size // width
     for i in range(rows):
@@ -69,8 +71,9 @@ def softmax_grad(dx, y, dy):
     for block in range((n + rows - 1) // rows):
         first = block * rows
         taken = min(n - first, rows)
-        products, ys, dys = part(dx, first * c, taken * c), part(y, first * c, taken * c), part(dy, first * c, taken * c)
-        for i in range(taken * c):
+        at, count = first * c, taken * c
+        products, ys, dys = part(dx, at, count), part(y, at, count), part(dy, at, count)
+        for i in range(count):
             products[i] = ys[i] * dys[i]
         for i in range(taken):
             row, source = part(products, i * c, c), part(ys, i * c, c)
@@ -102,8 +105,9 @@ def logsoftmax_grad(dx, y, dy):
     for block in range((n + rows - 1) // rows):
         first = block * rows
         taken = min(n - first, rows)
-        powers, ys, dys = part(dx, first * c, taken * c), part(y, first * c, taken * c), part(dy, first * c, taken * c)
-        for i in range(taken * c):
+        at, count = first * c, taken * c
+        powers, ys, dys = part(dx, at, count), part(y, at, count), part(dy, at, count)
+        for i in range(count):
             powers[i] = exp(ys[i])
         for i in range(taken):
             row, source = part(powers, i * c, c), part(dys, i * c, c)

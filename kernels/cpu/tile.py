@@ -1,7 +1,7 @@
-"""The register tile in LLVM IR, and the product of two matrices made of such tiles; an ordinary loop beside it as its oracle.
+"""The register tile in LLVM IR, and the product of two matrices made of such tiles; a plain loop as its oracle.
 
-Pointers are addresses in bytes (0: none), strides count elements and may be negative. Every element of a product is one chain of
-fused multiply-adds in order of depth, from its start on: how rows, columns or depth were cut cannot change a bit.
+Pointers are addresses in bytes (0: none), strides count elements and may be negative. Every element of a product is one
+chain of fused multiply-adds in order of depth, from its start on: how rows, columns or depth were cut changes no bit.
 """
 
 from llvmlite import ir
@@ -32,7 +32,7 @@ class Vectors:
         return self.builder.inttoptr(address, typ.as_pointer())
 
     def first(self, count):
-        """The mask of the first count lanes, made of an integer: LLVM would repeat a comparison in every round of a loop."""
+        """The mask of the first count lanes, made of an integer: LLVM repeats a comparison in every round of a loop."""
         bd, lanes = self.builder, i64(self.lanes)
         count = bd.select(bd.icmp_signed("<", count, lanes), count, lanes)
         count = bd.select(bd.icmp_signed(">", count, i64(0)), count, i64(0))
@@ -40,21 +40,22 @@ class Vectors:
         return bd.bitcast(bits, ir.VectorType(ir.IntType(1), self.lanes))
 
     def broadcast(self, address):
-        """One number in all lanes."""
-        undefined, to_first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.VectorType(i32, self.lanes), [0] * self.lanes)
+        """The number at address in all lanes."""
         number = self.builder.load(self.pointer(address, self.item), align=self.size)
-        return self.builder.shuffle_vector(self.builder.insert_element(undefined, number, i32(0)), undefined, to_first)
+        nothing = ir.Constant(self.vector, ir.Undefined)
+        firsts = ir.Constant(ir.VectorType(i32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(self.builder.insert_element(nothing, number, i32(0)), nothing, firsts)
 
-    def load(self, address, mask):
+    def load(self, base, offset, mask):
         """A lane that is off reads nothing and is zero; no mask: all lanes are on."""
-        at = self.pointer(address, self.vector)
+        at = self.pointer(self.builder.add(base, offset), self.vector)
         if mask is None:
             return self.builder.load(at, align=self.size)
         return self.call(f"llvm.masked.load.{self.suffix}.p0", self.vector, at, i32(self.size), mask, self.zero)
 
-    def store(self, value, address, mask):
+    def store(self, value, base, offset, mask):
         """A lane that is off writes nothing."""
-        at = self.pointer(address, self.vector)
+        at = self.pointer(self.builder.add(base, offset), self.vector)
         if mask is None:
             return self.builder.store(value, at, align=self.size)
         return self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, at, i32(self.size), mask)
@@ -69,7 +70,7 @@ class Vectors:
         return self.builder.fadd(self.builder.fmul(x, y), z)
 
     def opaque(self, value):
-        """The same value, but LLVM cannot tell where from: else it moves a pointer for every row, eight additions instead of one."""
+        """The same value, but LLVM does not know how it came about: else it moves a pointer for every row."""
         return self.builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
 
     def merge(self, *incoming):
@@ -98,11 +99,11 @@ class Vectors:
 
 
 def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
-    """The intrinsic tiles(count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step).
+    """The intrinsic tiles(count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up,
+    ahead, step): count tiles one below another, each C = start + A B in registers.
 
-    count tiles one below another, each C = start + A B held in registers: m <= rows, n <= vectors * lanes, k >= 0. From one to
-    the next c, a and start move by *_up. start 0: from zero. With prefetch, every round of the depth asks for the cache line at
-    ahead and moves that by step bytes, on and on through all tiles.
+    m <= rows, n <= vectors * lanes, k >= 0. From one tile to the next c, a and start move by *_up. start 0: from zero.
+    With prefetch, every round of the depth asks for the line at ahead and moves that by step bytes, through all tiles.
     Columns are masked; a row beyond m repeats row m - 1 and stores the same numbers again: no edge has code of its own.
     """
     size = dtype.bitwidth // 8
@@ -114,7 +115,8 @@ def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
         bd = simd.builder
         with bd.if_else(bd.icmp_signed("!=", start, i64(0))) as (some, none):
             with some:
-                loaded = [simd.load(bd.add(start, o), x, m) for o in in_start for x, m in zip(column, masks, strict=True)]
+                rows = [bd.add(start, offset) for offset in in_start]
+                loaded = [simd.load(row, x, m) for row in rows for x, m in zip(column, masks, strict=True)]
                 from_some = bd.block
             with none:
                 from_none = bd.block
@@ -142,24 +144,30 @@ def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
         return []
 
     @intrinsic
-    def tiles(typing, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step):
+    def tiles(
+        typing, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step
+    ):
         def generate(context, bd, sig, args):
-            count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step = args
+            count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args
+            start, start_row, start_up, ahead, step = rest
             simd = Vectors(bd, lanes, dtype)
-            in_bytes = lambda stride: bd.mul(stride, i64(size))
+
+            def in_bytes(*strides):
+                return [bd.mul(stride, i64(size)) for stride in strides]
 
             def offsets(stride):
-                stride = in_bytes(stride)
                 last = bd.mul(bd.sub(m, i64(1)), stride)
                 return [bd.select(bd.icmp_signed("<", i64(i), m), bd.mul(stride, i64(i)), last) for i in range(rows)]
 
-            start_up = bd.select(bd.icmp_signed("!=", start, i64(0)), in_bytes(start_up), i64(0))
-            ups, steps = [in_bytes(a_up), bd.mul(step, k), in_bytes(c_up), start_up], [in_bytes(a_k), in_bytes(b_row), step]
-            inside = offsets(a_row), offsets(c_row), offsets(start_row)
+            inside = [offsets(stride) for stride in in_bytes(a_row, c_row, start_row)]
+            a_up, c_up, start_up, a_k, b_row = in_bytes(a_up, c_up, start_up, a_k, b_row)
+            start_up = bd.select(bd.icmp_signed("!=", start, i64(0)), start_up, i64(0))
 
             def all_tiles(masks):
-                body = lambda _, at: one_tile(simd, masks, k, [at[0], b, *at[1:]], steps, *inside)
-                simd.loop(count, [a, ahead, c, start], ups, [], body)
+                def body(_, at):
+                    return one_tile(simd, masks, k, [at[0], b, *at[1:]], [a_k, b_row, step], *inside)
+
+                simd.loop(count, [a, ahead, c, start], [a_up, bd.mul(step, k), c_up, start_up], [], body)
 
             masks = [simd.first(bd.sub(n, i64(lanes * v))) for v in range(vectors)]
             if free_masks:
@@ -188,7 +196,7 @@ def make_strip(lanes, dtype):
 
     @kernel
     def strip(left):
-        """Two vectors twice rather than three and one: a tile one vector wide is bound by its loads, at 70 % of the speed."""
+        """Two vectors twice rather than three and one: a tile one vector wide is bound by loads, at 70 %."""
         if left > 2 * two or two < left <= most:
             return most
         return two if left > one else one
@@ -197,10 +205,10 @@ def make_strip(lanes, dtype):
 
 
 def make_product(lanes, dtype):
-    """The kernel product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row): C = start + A B.
+    """The kernel product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row).
 
-    packed_b: B lies in the panels that strip cuts, each k rows of its own width, one after another, and b_row is not used.
-    packed_a: A lies in panels of `height` rows (the last has what is left), each k columns of its own height.
+    packed_b: B lies in panels as wide as strip says, each k rows of its own width, one after another, b_row is unused;
+    packed_a: A lies in panels as high as the largest tile, each k columns of its own height, a_row and a_k are unused.
     """
     size, height, vectors = dtype.bitwidth // 8, *shape_of(lanes, dtype)
     narrow, double = make_tiles(height, 1, lanes, dtype), make_tiles(height, 2, lanes, dtype)
@@ -211,7 +219,6 @@ def make_product(lanes, dtype):
     def product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row):
         parts = max(1, (k + block // 2) // block)
         depth = -(-k // parts)
-        whole, rest = m // height, m % height
         up = k if packed_a else a_row
         for part in range(parts):
             k0 = part * depth
@@ -220,27 +227,30 @@ def make_product(lanes, dtype):
             while j < n:
                 width = strip(n - j)
                 w = min(n - j, width)
+                step = 0
                 if packed_b:  # ask for the next panel while this one is worked on
-                    b_row, pb, step = w, b + size * (j * k + k0 * w), size * w // max(1, whole)
-                else:
-                    pb, step = b + size * (j + k0 * b_row), 0
-                ahead = pb + step * whole * k
+                    b_row, step = w, size * w // max(1, m // height)
+                at_b = b + size * (j * k + k0 * w if packed_b else j + k0 * b_row)
+                ahead = at_b + size * w * k if packed_b else at_b
                 for ragged in range(2):
-                    rows, count = (rest, int(rest > 0)) if ragged else (height, whole)
+                    rows, count = (m % height, 1) if ragged else (height, m // height)
+                    if rows * count == 0:
+                        continue
                     if packed_a:
                         a_row, a_k = 1, rows
-                    i = whole * height * ragged
-                    pa, pc = a + size * (i * up + k0 * a_k), c + size * (i * c_row + j)
-                    ps = start + size * (i * start_row + j) if start else 0
-                    ups = height * c_row, height * up, height * start_row
+                    i = m - rows if ragged else 0
+                    in_c = c + size * (i * c_row + j), c_row, height * c_row
+                    in_a = a + size * (i * up + k0 * a_k), a_row, height * up, a_k
+                    in_start = start + size * (i * start_row + j) if start else 0, start_row, height * start_row
+                    work = (count, rows, w, d, *in_c, *in_a, at_b, b_row, *in_start, ahead, step)
                     if rows <= 2:
-                        short(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], 0, 0)
+                        short(*work)
                     elif width == most:
-                        full(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], ahead, step)
+                        full(*work)
                     elif width == 2 * lanes:
-                        double(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], 0, 0)
+                        double(*work)
                     else:
-                        narrow(count, rows, w, d, pc, c_row, ups[0], pa, a_row, a_k, ups[1], pb, b_row, ps, start_row, ups[2], 0, 0)
+                        narrow(*work)
                 j += w
             start, start_row = c, c_row
 
@@ -254,12 +264,13 @@ def make_copy(lanes, dtype):
     def copy(typing, n, to, source):
         def generate(context, bd, sig, args):
             n, to, source = args
-            simd = Vectors(bd, lanes, dtype)
+            simd, here = Vectors(bd, lanes, dtype), i64(0)
             with bd.if_else(bd.icmp_signed("<", n, i64(lanes))) as (ragged, whole):
                 with ragged:
-                    simd.store(simd.load(source, simd.first(n)), to, simd.first(n))
+                    mask = simd.first(n)
+                    simd.store(simd.load(source, here, mask), to, here, mask)
                 with whole:
-                    simd.store(simd.load(source, None), to, None)
+                    simd.store(simd.load(source, here, None), to, here, None)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 3), generate
@@ -268,23 +279,22 @@ def make_copy(lanes, dtype):
 
 
 def make_transpose(lanes, dtype):
-    """The intrinsic transpose(m, n, to, to_row, source, source_row): to[i, j] = source[j, i] for i < m, j < n, both within lanes."""
+    """The intrinsic transpose(m, n, to, to_row, source, source_row): to[i, j] = source[j, i], i < m, j < n."""
     free_masks = lanes * dtype.bitwidth == 512
 
-    def write(simd, to, source, to_masks, source_mask):
-        rows, half = [simd.load(address, source_mask) for address in source], lanes // 2
-        while half:  # exchange the corners of blocks half as large each time
+    def transposed(simd, rows):
+        """Exchanges the corners of the whole block, then of its quarters, and so on."""
+        half = lanes // 2
+        while half:
+            low = [j if not j & half else lanes + j - half for j in range(lanes)]
+            high = [j + half if not j & half else lanes + j for j in range(lanes)]
+            low, high = (ir.Constant(ir.VectorType(i32, lanes), picks) for picks in (low, high))
             for i in range(lanes):
                 if not i & half:
                     pair = rows[i], rows[i + half]
-                    low = [j if not j & half else lanes + j - half for j in range(lanes)]
-                    high = [j + half if not j & half else lanes + j for j in range(lanes)]
-                    rows[i], rows[i + half] = (
-                        simd.builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(i32, lanes), p)) for p in (low, high)
-                    )
+                    rows[i], rows[i + half] = (simd.builder.shuffle_vector(*pair, picks) for picks in (low, high))
             half //= 2
-        for row, address, mask in zip(rows, to, to_masks, strict=True):
-            simd.store(row, address, mask)
+        return rows
 
     @intrinsic
     def transpose(typing, m, n, to, to_row, source, source_row):
@@ -292,19 +302,25 @@ def make_transpose(lanes, dtype):
             m, n, to, to_row, source, source_row = args
             simd = Vectors(bd, lanes, dtype)
             to_row, source_row = bd.mul(to_row, i64(simd.size)), bd.mul(source_row, i64(simd.size))
-            last = bd.sub(n, i64(1))
-            clamped = [bd.select(bd.icmp_signed("<", i64(j), n), i64(j), last) for j in range(lanes)]
-            at = [bd.add(to, bd.mul(to_row, i64(i))) for i in range(lanes)], [bd.add(source, bd.mul(source_row, j)) for j in clamped]
-            masks = [simd.first(bd.select(bd.icmp_signed("<", i64(i), m), n, i64(0))) for i in range(lanes)], simd.first(m)
+            last, numbers = bd.sub(n, i64(1)), [i64(i) for i in range(lanes)]
+            to_rows = [bd.mul(to_row, i) for i in numbers]
+            source_rows = [bd.mul(source_row, bd.select(bd.icmp_signed("<", i, n), i, last)) for i in numbers]
+
+            def write(source_mask, to_masks):
+                rows = transposed(simd, [simd.load(source, offset, source_mask) for offset in source_rows])
+                for row, offset, mask in zip(rows, to_rows, to_masks, strict=True):
+                    simd.store(row, to, offset, mask)
+
+            masks = simd.first(m), [simd.first(bd.select(bd.icmp_signed("<", i, m), n, i64(0))) for i in numbers]
             if free_masks:
-                write(simd, *at, *masks)
+                write(*masks)
             else:
-                whole = bd.and_(bd.icmp_signed("==", m, i64(lanes)), bd.icmp_signed("==", n, i64(lanes)))
-                with bd.if_else(whole) as (yes, no):
-                    with yes:
-                        write(simd, *at, [None] * lanes, None)
-                    with no:
-                        write(simd, *at, *masks)
+                all_on = bd.and_(bd.icmp_signed("==", m, i64(lanes)), bd.icmp_signed("==", n, i64(lanes)))
+                with bd.if_else(all_on) as (whole, ragged):
+                    with whole:
+                        write(None, [None] * lanes)
+                    with ragged:
+                        write(*masks)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 6), generate

@@ -10,6 +10,7 @@ import numpy as np
 from .. import functions as F
 from ..init import glorot_uniform
 from ..op import DTypeError, Error, ShapeError, expect
+from ..ranges import check
 from .layer import layer, name_of, param, spread
 
 
@@ -29,12 +30,23 @@ class Chain:
 
     def __init__(self, *layers: Any, **named: Any) -> None:
         expect(not (layers and named), "Chain", "arguments", "all named or none", f"{len(layers)} without a name")
-        for one in (*layers, *named.values()):
-            expect(callable(one), "Chain", "layers", "layers or functions", type(one).__name__, error=DTypeError)
-        bad = [n for n in named if "." in n or n in ("layers", "names")]
-        expect(not bad, "Chain", "names", "without dots, and not layers or names", ", ".join(bad))
         self.layers = layers or tuple(named.values())
         self.names = tuple(named) or None
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        layers, names = self.layers, self.names
+        expect(isinstance(layers, tuple), "Chain", "layers", "a tuple", type(layers).__name__, error=DTypeError)
+        for one in layers:
+            expect(callable(one), "Chain", "layers", "layers or functions", type(one).__name__, error=DTypeError)
+        if names is None:
+            return
+        texts = isinstance(names, tuple) and all(isinstance(n, str) for n in names)
+        expect(texts, "Chain", "names", "a tuple of texts", type(names).__name__, error=DTypeError)
+        expect(len(set(names)) == len(names) == len(layers), "Chain", "names", f"{len(layers)} different ones", str(names))
+        bad = [n for n in names if not n or "." in n or n in ("layers", "names")]
+        expect(not bad, "Chain", "names", "without dots, and not layers or names", ", ".join(bad))
 
     def __call__(self, *inputs: Any) -> Any:
         for i, one in enumerate(self.layers):
@@ -86,12 +98,26 @@ class Dense:
         self, n_in: int, n_out: int, activation: Callable[[Any], Any] = F.identity, *, bias: bool = True,
         init: Callable[..., np.ndarray] = glorot_uniform, rng: Any = None,
     ) -> None:  # fmt: skip
-        for name, n in (("n_in", n_in), ("n_out", n_out)):
-            expect(isinstance(n, int | np.integer) and n >= 1, "Dense", name, "an integer of 1 or more", n, error=ShapeError)
-        expect(callable(activation), "Dense", "activation", "a function", type(activation).__name__, error=DTypeError)
-        self.weight = init((int(n_in), int(n_out)), rng=rng)
-        self.bias = np.zeros(int(n_out), self.weight.dtype) if bias else None
+        shape = int(check("Dense.n_in", n_in)), int(check("Dense.n_out", n_out))
+        self.weight = init(shape, rng=rng)
+        expect(np.shape(self.weight) == shape, "Dense", "init(shape)", f"of shape {shape}", str(np.shape(self.weight)),
+               error=ShapeError)  # fmt: skip
+        self.bias = np.zeros(shape[1], self.weight.dtype) if bias else None
         self.activation = activation
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        w, b = self.weight, self.bias
+        good = isinstance(w, np.ndarray) and w.dtype in (np.float32, np.float64)
+        expect(good, "Dense", "weight", "an array of float32 or float64", str(getattr(w, "dtype", type(w).__name__)),
+               error=DTypeError)  # fmt: skip
+        expect(w.ndim == 2 and w.size > 0, "Dense", "weight", "of shape (in, out)", str(w.shape), error=ShapeError)
+        good = b is None or isinstance(b, np.ndarray) and b.shape == w.shape[1:] and b.dtype == w.dtype
+        expect(good, "Dense", "bias", f"None or {w.dtype} of shape {w.shape[1:]}",
+               f"{getattr(b, 'dtype', type(b).__name__)} of shape {np.shape(b)}", error=ShapeError)  # fmt: skip
+        expect(callable(self.activation), "Dense", "activation", "a function", type(self.activation).__name__,
+               error=DTypeError)  # fmt: skip
 
     def __call__(self, x: Any) -> Any:
         return self.activation(F.dense(x, self.weight, self.bias))

@@ -65,7 +65,7 @@ def _assign(self: Any, name: str, value: Any) -> None:
 
 def _free(self: Any) -> dict[str, Any]:
     """A copy is held by no optimiser state."""
-    return {k: v for k, v in self.__dict__.items() if k != "_held"}
+    return {k: v for k, v in self.__dict__.items() if k not in ("_held", "_holder")}
 
 
 def name_of(x: Any) -> str:
@@ -80,18 +80,18 @@ def show(model: Any) -> str:
 
 def _lines(node: Any, label: str, depth: int) -> list[str]:
     indent = "  " * depth + (f"{label}: " if label else "")
-    inside = _inside(node)
+    inside = inside(node)
     if inside:
         lines = [f"{indent}{type(node).__name__}("]
         for name, child in inside:
             lines += _lines(child, name, depth + 1)
         return [*lines, "  " * depth + ")"]
-    text = f"{indent}{_one(node)},"
+    text = f"{indent}{one_line(node)},"
     count = sum(leaf.array.size for leaf in leaves(node) if leaf.kind == PARAM)
     return [f"{text:<48} # {count:_} parameters{_flags(node)}" if count else text]
 
 
-def _inside(node: Any) -> list[tuple[str, Any]]:
+def inside(node: Any) -> list[tuple[str, Any]]:
     """The named children of a layer that holds others."""
     known = getattr(type(node), "__layer_fields__", None)
     if known is None:
@@ -109,7 +109,8 @@ def _inside(node: Any) -> list[tuple[str, Any]]:
     return out
 
 
-def _one(node: Any) -> str:
+def one_line(node: Any) -> str:
+    """A layer or function in a few words: Dense(2, 3, tanh)."""
     describe = getattr(node, "describe", None)
     if describe is not None:
         return str(describe())

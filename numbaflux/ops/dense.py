@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..lowering import Array, Block, Buf, Build, Int, elements_block, samples, whole
-from ..op import DTypeError, Op, ShapeError, Spec, expect
+from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .reduce import SUM
 
 PACK = 64 * 1024  # bytes of B from which packed panels pay
@@ -127,6 +127,7 @@ DENSE = Op(
         lambda c, dy: c.apply(MATMUL, c.x, dy, ta=True, tb=False),
         _dense_grad_b,
     ),
+    examples=(example("fff", (2, 3), (3, 4), (4,)),),
 )
 
 
@@ -173,7 +174,16 @@ def _grads(op: str) -> tuple[Any, Any]:
 
 
 # A (..., k) B (k, n); ta: the leading axes of A and B are summed over; tb: B lies as (n, k). Never both.
-MATMUL = Op("matmul", _matmul_shape, _matmul_lower, _grads("matmul"))
+MATMUL = Op(
+    "matmul",
+    _matmul_shape,
+    _matmul_lower,
+    _grads("matmul"),
+    examples=(
+        example("ff", (2, 3), (4, 3), ta=False, tb=True),
+        example("ff", (500, 2), (500, 3), ta=True, tb=False),
+    ),
+)
 
 
 def _batched_shape(a: Spec, b: Spec, ta: bool, tb: bool) -> Spec:
@@ -206,6 +216,12 @@ def _batched_lower(b: Build, out: Buf, left: Buf, right: Buf, ta: bool, tb: bool
 
 
 # one product a matrix of a stack: A (..., m, k) B (..., k, n)
-BATCHED = Op("batched_matmul", _batched_shape, _batched_lower, _grads("batched"))
+BATCHED = Op(
+    "batched_matmul",
+    _batched_shape,
+    _batched_lower,
+    _grads("batched"),
+    examples=(example("ff", (2, 3, 4), (2, 4, 5), ta=False, tb=False),),
+)
 
 OPS = (DENSE, MATMUL, BATCHED)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..lowering import Buf, Build, elementwise
-from ..op import DTypeError, Op, ShapeError, Spec, expect
+from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 
 Rule = Callable[..., Any]
 COST = {"exp": 1.0, "log": 1.5, "tanh": 1.0, "sigmoid": 1.0, "pow": 15.0, "div": 1.0, "sqrt": 1.0}  # ns an element
@@ -37,15 +37,17 @@ def _kernel(name: str) -> Callable[..., None]:
     return lower
 
 
-def op(name: str, *grad: Rule | None) -> Op:
+def op(name: str, *grad: Rule | None, **attrs: float) -> Op:
     """An operation on floats whose kernel has its name."""
-    return Op(name, same(name), _kernel(name), grad)
+    shown = example("f" * len(grad), *[(5,)] * len(grad), **attrs)
+    return Op(name, same(name), _kernel(name), grad, examples=(shown,))
 
 
 def compare(name: str) -> Op:
     """An operation that gives booleans, and no gradient."""
     rule = same(name, floats=False)
-    return Op(name, lambda a, b: Spec(rule(a, b).shape, np.dtype(bool)), _kernel(name), (None, None))
+    shape = lambda a, b: Spec(rule(a, b).shape, np.dtype(bool))  # noqa: E731
+    return Op(name, shape, _kernel(name), (None, None), examples=(example("ff", (5,), (5,)),))
 
 
 NEG = op("neg", lambda c, dy: c.apply(NEG, dy))
@@ -58,8 +60,14 @@ DIV = op(
     lambda c, dy: c.apply(NEG, c.apply(DIV, c.apply(MUL, dy, c.y), c.inputs[1])),
 )
 # x * scale + shift, with numbers that stand in the plan
-AFFINE = op("affine", lambda c, dy: c.apply(AFFINE, dy, scale=c.attrs["scale"], shift=-0.0))
-FILL = Op("fill", lambda x, value: x, lambda b, out, x, value: elementwise(b, "move.fill", out, numbers=(value,)), (None,))
+AFFINE = op("affine", lambda c, dy: c.apply(AFFINE, dy, scale=c.attrs["scale"], shift=-0.0), scale=2.0, shift=1.0)
+FILL = Op(
+    "fill",
+    lambda x, value: x,
+    lambda b, out, x, value: elementwise(b, "move.fill", out, numbers=(value,)),
+    (None,),
+    examples=(example("f", (5,), value=0.0),),
+)
 EXP = op("exp", lambda c, dy: c.apply(MUL, dy, c.y))
 LOG = op("log", lambda c, dy: c.apply(DIV, dy, c.x))
 SQRT = op("sqrt", lambda c, dy: c.apply(DIV, c.apply(AFFINE, dy, scale=0.5, shift=-0.0), c.y))
@@ -130,7 +138,13 @@ def _where_rule(first: bool) -> Rule:
     return rule
 
 
-WHERE = Op("where", _where_shape, _kernel("where"), (None, _where_rule(True), _where_rule(False)))
+WHERE = Op(
+    "where",
+    _where_shape,
+    _kernel("where"),
+    (None, _where_rule(True), _where_rule(False)),
+    examples=(example("bff", (5,), (5,), (5,)),),
+)
 
 OPS = (
     NEG, ADD, SUB, MUL, DIV, AFFINE, FILL, EXP, LOG, SQRT, SQUARE, ABS, SIGN, POW, TANH, TANH_GRAD, SIGMOID, SIGMOID_GRAD,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..lowering import Array, Buf, Build, Int, cut, elements_block, elementwise, whole
-from ..op import DTypeError, Op, RangeError, ShapeError, Spec, expect
+from ..op import DTypeError, Op, RangeError, ShapeError, Spec, example, expect
 
 Shape = tuple[int, ...]
 
@@ -23,14 +23,26 @@ def _reshape(x: Spec, shape: Shape) -> Spec:
     return Spec(shape, x.dtype)
 
 
-RESHAPE = Op("reshape", _reshape, _alias, (lambda c, dy: c.apply(RESHAPE, dy, shape=tuple(c.x.shape)),))
-COPY = Op("copy", lambda x: x, _alias, (lambda c, dy: dy,))
-STOP = Op("stop_gradient", lambda x: x, _alias, (None,))
+RESHAPE = Op(
+    "reshape",
+    _reshape,
+    _alias,
+    (lambda c, dy: c.apply(RESHAPE, dy, shape=tuple(c.x.shape)),),
+    examples=(example("f", (2, 3), shape=(6,)),),
+)
+COPY = Op("copy", lambda x: x, _alias, (lambda c, dy: dy,), examples=(example("f", (3,)),))
+STOP = Op("stop_gradient", lambda x: x, _alias, (None,), examples=(example("f", (3,)),))
 CAST = Op(
     "cast",
     lambda x, dtype: Spec(x.shape, np.dtype(dtype)),
     lambda b, out, x, dtype: elementwise(b, "elementwise.cast", out, x),
     (lambda c, dy: c.apply(CAST, dy, dtype=str(c.x.dtype)) if c.x.dtype.kind == "f" else None,),
+    examples=(
+        example("f", (3,), dtype="float32"),
+        example("f", (3,), dtype="float64"),
+        example("i", (3,), dtype="float32"),
+        example("b", (3,), dtype="float32"),
+    ),
 )
 
 
@@ -58,6 +70,7 @@ PERMUTE = Op(
     lambda x, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
     _permute_lower,
     (lambda c, dy: c.apply(PERMUTE, dy, axes=tuple(int(i) for i in np.argsort(c.attrs["axes"]))),),
+    examples=(example("f", (2, 3), axes=(1, 0)),),
 )
 
 
@@ -77,7 +90,13 @@ def _with_axis(x: Spec, axis: int, size: int) -> Spec:
 
 
 # x[start], x[start + step], ... : size elements along an axis
-SLICE = Op("slice", lambda x, axis, start, step, size: _with_axis(x, axis, size), _slice_lower, (_slice_grad,))
+SLICE = Op(
+    "slice",
+    lambda x, axis, start, step, size: _with_axis(x, axis, size),
+    _slice_lower,
+    (_slice_grad,),
+    examples=(example("f", (4, 5), axis=1, start=1, step=2, size=2),),
+)
 
 
 def _place_lower(b: Build, out: Buf, x: Buf, axis: int, start: int, step: int, size: int) -> None:
@@ -92,7 +111,13 @@ def _place_grad(c: Any, dy: Any) -> Any:
 
 
 # zeros of the given size along an axis, with x at start, start + step, ...
-PLACE = Op("place", lambda x, axis, start, step, size: _with_axis(x, axis, size), _place_lower, (_place_grad,))
+PLACE = Op(
+    "place",
+    lambda x, axis, start, step, size: _with_axis(x, axis, size),
+    _place_lower,
+    (_place_grad,),
+    examples=(example("f", (4, 2), axis=1, start=1, step=2, size=5),),
+)
 
 
 def _concat_shape(*xs: Spec | None, axis: int) -> Spec:
@@ -131,7 +156,13 @@ class _Parts(tuple):
         return rule
 
 
-CONCAT = Op("concatenate", _concat_shape, _concat_lower, _Parts())
+CONCAT = Op(
+    "concatenate",
+    _concat_shape,
+    _concat_lower,
+    _Parts(),
+    examples=(example("ff", (2, 3), (4, 3), axis=0), example("ff", (2, 3), (2, 4), axis=1)),
+)
 
 
 def _take_shape(table: Spec, index: Spec) -> Spec:
@@ -161,7 +192,7 @@ def _take_grad(c: Any, dy: Any) -> Any:
     return c.apply(SCATTER_ADD, dy, c.inputs[1], rows=c.x.shape[0])
 
 
-TAKE = Op("take", _take_shape, _take_lower, (_take_grad, None))
+TAKE = Op("take", _take_shape, _take_lower, (_take_grad, None), examples=(example("fi", (4, 3), (2,)),))
 
 
 def _scatter_shape(dy: Spec, index: Spec, rows: int) -> Spec:
@@ -177,7 +208,11 @@ def _scatter_lower(b: Build, out: Buf, dy: Buf, index: Buf, rows: int) -> None:
 
 # rows of zeros, dy added to the rows that index names
 SCATTER_ADD = Op(
-    "scatter_add", _scatter_shape, _scatter_lower, (lambda c, g: c.apply(TAKE, g, c.inputs[1]), None)
+    "scatter_add",
+    _scatter_shape,
+    _scatter_lower,
+    (lambda c, g: c.apply(TAKE, g, c.inputs[1]), None),
+    examples=(example("fi", (2, 3), (2,), rows=4),),
 )
 
 OPS = (RESHAPE, COPY, STOP, CAST, PERMUTE, SLICE, PLACE, CONCAT, TAKE, SCATTER_ADD)

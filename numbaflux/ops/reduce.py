@@ -7,7 +7,7 @@ from typing import Any
 
 
 from ..lowering import Array, Buf, Build, Num, cut, elements_block, leading, samples, whole
-from ..op import DTypeError, Op, ShapeError, Spec, expect
+from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .elementwise import AFFINE, FILL, MUL
 
 
@@ -52,7 +52,16 @@ def _sum_grad(c: Any, dy: Any) -> Any:
     return c.apply(BROADCAST, dy, start=c.attrs["start"], sizes=sizes)
 
 
-SUM = Op("sum", _reduced("sum"), lambda *a, **k: reduce_lower("sum", *a, **k), (_sum_grad,))
+SUM = Op(
+    "sum",
+    _reduced("sum"),
+    lambda *a, **k: reduce_lower("sum", *a, **k),
+    (_sum_grad,),
+    examples=(
+        example("f", (3, 4), start=1, stop=2, scale=1.0),
+        example("f", (100, 3), start=0, stop=1, scale=1.0),
+    ),
+)
 
 
 def _broadcast_shape(x: Spec, start: int, sizes: tuple[int, ...]) -> Spec:
@@ -76,7 +85,13 @@ def _broadcast_grad(c: Any, dy: Any) -> Any:
 
 
 # axes of the given sizes put in at start: every element repeated
-BROADCAST = Op("broadcast", _broadcast_shape, _broadcast_lower, (_broadcast_grad,))
+BROADCAST = Op(
+    "broadcast",
+    _broadcast_shape,
+    _broadcast_lower,
+    (_broadcast_grad,),
+    examples=(example("f", (3,), start=0, sizes=(4,)), example("f", (3,), start=1, sizes=(4,))),
+)
 
 
 def _max_grad(c: Any, dy: Any) -> Any:
@@ -96,8 +111,20 @@ def _max_grad_lower(b: Build, out: Buf, x: Buf, y: Buf, dy: Buf, start: int, sto
           cut(dy, outer, inner), rows=outer, block=elements_block(outer, k * inner))  # fmt: skip
 
 
-MAX = Op("max", _reduced("max"), lambda *a, **k: reduce_lower("max", *a, **k), (_max_grad,))
+MAX = Op(
+    "max",
+    _reduced("max"),
+    lambda *a, **k: reduce_lower("max", *a, **k),
+    (_max_grad,),
+    examples=(example("f", (3, 4), start=1, stop=2), example("f", (100, 3), start=0, stop=1)),
+)
 # dy at the first maximum, 0 elsewhere
-MAX_GRAD = Op("max_grad", lambda x, y, dy, start, stop: x, _max_grad_lower, (None, None, _max_grad_dy))
+MAX_GRAD = Op(
+    "max_grad",
+    lambda x, y, dy, start, stop: x,
+    _max_grad_lower,
+    (None, None, _max_grad_dy),
+    examples=(example("fff", (3, 4), (3,), (3,), start=1, stop=2),),
+)
 
 OPS = (SUM, BROADCAST, MAX, MAX_GRAD)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..lowering import Buf, Build, Int, cut, elements_block, whole
-from ..op import DTypeError, Op, RangeError, ShapeError, Spec, expect
+from ..op import DTypeError, Op, RangeError, ShapeError, Spec, example, expect
 from .elementwise import EXP, FILL, MUL, NEG, SUB
 from .reduce import BROADCAST, SUM
 
@@ -45,9 +45,14 @@ def _softmax_grad_y(c: Any, g: Any) -> Any:
     return c.apply(SUB, direct, c.apply(MUL, dy, _row_sum(c, c.apply(MUL, g, y))))
 
 
-SOFTMAX = Op("softmax", _rows, _by_rows("softmax"), (lambda c, dy: c.apply(SOFTMAX_GRAD, c.y, dy),))
+ONE, TWO = (example("f", (3, 4)),), (example("ff", (3, 4), (3, 4)),)
+SOFTMAX = Op("softmax", _rows, _by_rows("softmax"), (lambda c, dy: c.apply(SOFTMAX_GRAD, c.y, dy),), examples=ONE)
 SOFTMAX_GRAD = Op(
-    "softmax_grad", _rows, _by_rows("softmax_grad"), (_softmax_grad_y, lambda c, g: c.apply(SOFTMAX_GRAD, c.x, g))
+    "softmax_grad",
+    _rows,
+    _by_rows("softmax_grad"),
+    (_softmax_grad_y, lambda c, g: c.apply(SOFTMAX_GRAD, c.x, g)),
+    examples=TWO,
 )
 
 
@@ -61,9 +66,15 @@ def _logsoftmax_grad_dy(c: Any, g: Any) -> Any:
     return c.apply(SUB, g, _row_sum(c, c.apply(MUL, g, c.apply(EXP, c.x))))
 
 
-LOGSOFTMAX = Op("logsoftmax", _rows, _by_rows("logsoftmax"), (lambda c, dy: c.apply(LOGSOFTMAX_GRAD, c.y, dy),))
+LOGSOFTMAX = Op(
+    "logsoftmax", _rows, _by_rows("logsoftmax"), (lambda c, dy: c.apply(LOGSOFTMAX_GRAD, c.y, dy),), examples=ONE
+)
 LOGSOFTMAX_GRAD = Op(
-    "logsoftmax_grad", _rows, _by_rows("logsoftmax_grad"), (_logsoftmax_grad_y, _logsoftmax_grad_dy)
+    "logsoftmax_grad",
+    _rows,
+    _by_rows("logsoftmax_grad"),
+    (_logsoftmax_grad_y, _logsoftmax_grad_dy),
+    examples=TWO,
 )
 
 
@@ -115,10 +126,18 @@ def _labels_grad_dy(c: Any, g: Any) -> Any:
 
 # -logsoftmax(x)[label] of each row
 CROSSENTROPY = Op(
-    "crossentropy", _labels_shape, _labels_lower, (lambda c, dy: c.apply(CROSSENTROPY_GRAD, *c.inputs, dy), None)
+    "crossentropy",
+    _labels_shape,
+    _labels_lower,
+    (lambda c, dy: c.apply(CROSSENTROPY_GRAD, *c.inputs, dy), None),
+    examples=(example("fi", (3, 4), (3,)),),
 )
 CROSSENTROPY_GRAD = Op(
-    "crossentropy_grad", lambda x, labels, dy: x, _labels_grad_lower, (_labels_grad_x, None, _labels_grad_dy)
+    "crossentropy_grad",
+    lambda x, labels, dy: x,
+    _labels_grad_lower,
+    (_labels_grad_x, None, _labels_grad_dy),
+    examples=(example("fif", (3, 4), (3,), (3,)),),
 )
 
 OPS = (SOFTMAX, SOFTMAX_GRAD, LOGSOFTMAX, LOGSOFTMAX_GRAD, CROSSENTROPY, CROSSENTROPY_GRAD)

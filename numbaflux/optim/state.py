@@ -11,7 +11,8 @@ import numpy as np
 
 from ..lowering import Buf, Build, cut, elements_block, whole
 from ..op import DTypeError, PlanError, ShapeError, expect
-from ..plan import Plan, aligned, as_buf
+from ..memory import aligned
+from ..plan import Plan, as_buf
 from ..tree import PARAM, Leaf, fields, layers, leaves, put
 from .rules import HYPER, Rule
 

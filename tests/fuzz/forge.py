@@ -49,7 +49,7 @@ def forge(
     **options: object,
 ) -> None:
     """A file with these datasets, then edited; every digest is that of the datasets before the edit."""
-    options = {"libver": "v110", "alignment_threshold": 1, "alignment_interval": 64} | options
+    options = {"libver": "v110", "alignment_threshold": 1, "alignment_interval": 8} | options
     # Through a Python file libhdf5 puts nothing between objects but their alignment.
     with open(path, "w+b") as output, h5py.File(output, "w", **options) as file:
         attributes = {"format": b"numbaflux", "version": b"1", "digest": file_digest(datasets).encode()}
@@ -111,9 +111,9 @@ def _external(file: h5py.File) -> None:
 
 
 def _committed(file: h5py.File) -> None:
-    file["kind"] = np.dtype("<f4")
+    file["documents/kind"] = np.dtype("<f4")
     del file[WEIGHT_PATH]
-    stamp(file[GROUP].create_dataset("weight", (3, 4), file["kind"]), WEIGHT)
+    stamp(file[GROUP].create_dataset("weight", (3, 4), file["documents/kind"]), WEIGHT)
 
 
 def _link(name: str, target: object) -> Edit:
@@ -208,7 +208,7 @@ CONTENTS: dict[str, tuple[str, dict[str, np.ndarray]]] = {
 OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "superblock 0": ("superblock", {"libver": "earliest"}),
     "user block": ("first byte", {"userblock_size": 512}),
-    "unaligned": ("multiple of 64", {"alignment_interval": 1}),
+    "unaligned": ("multiple of 8", {"alignment_interval": 1}),
     "pages": ("extension", {"fs_strategy": "page", "fs_persist": True}),
     "creation order": ("header", {"track_order": True}),
     "no version": ("attribute", {"head": {"version": b""}}),
@@ -233,7 +233,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
 def blocks(data: bytes) -> list[tuple[int, int]]:
     """First byte and place of the checksum of the superblock and of every block of an object header."""
     found = [(0, 44)]
-    for at in range(64, len(data) - 8, 64):
+    for at in range(48, len(data) - 8, 8):
         if data[at : at + 4] == b"OHDR":
             wide = data[at + 5] & 3
             found.append((at, at + 6 + (1 << wide) + int.from_bytes(data[at + 6 : at + 6 + (1 << wide)], "little")))
@@ -268,6 +268,7 @@ def byte_edits(data: bytes) -> dict[str, bytes]:
     bias, bias_at = layout(BIAS, data)
     shape = struct.pack("<QQ", 3, 4)
     link = data.index(b"\1\0\6weight")
+    text = data.index(TEXT.tobytes())  # 18 bytes and 6 of padding
     root = struct.unpack_from("<Q", data, 36)[0]
 
     def moved(at: int, size: int = 48) -> bytes:
@@ -300,8 +301,8 @@ def byte_edits(data: bytes) -> dict[str, bytes]:
         "two datasets, the same bytes": moved(bias_at, 48),
         "data over the superblock": moved(0),
         "data over a header": moved(root),
-        "data past the end": moved((len(data) + 63) // 64 * 64),
-        "data at the end of the world": moved(2**64 - 64),
+        "data past the end": moved((len(data) + 7) // 8 * 8),
+        "data at the end of the world": moved(2**64 - 48),
         "data without alignment": moved(weight_at + 1),
         "data undefined": moved(2**64 - 1),
         "layout of chunks": patch(data, weight, b"\3\2" + weight[2:]),
@@ -314,7 +315,7 @@ def byte_edits(data: bytes) -> dict[str, bytes]:
         "smaller shape": dims(3, 3, 3, 3),
         "other maximum": dims(3, 4, 3, 5),
         "unlimited": dims(3, 4, 2**64 - 1, 4),
-        "byte in a gap": data[:50] + b"\1" + data[51:],
+        "byte in a gap": data[: text + 20] + b"\1" + data[text + 21 :],
     }
 
 

@@ -1,4 +1,4 @@
-"""Scalar maths against float64 and against Python's decimal arithmetic, in units in the last place over the whole range."""
+"""Scalar maths against float64 and Python's decimal arithmetic, in units in the last place over the whole range."""
 
 from decimal import Context, Decimal, localcontext
 
@@ -40,7 +40,7 @@ def same_bits(x, y):
 
 
 def ulps(y, right):
-    """Errors of the float32 y in units in the last place, where right is finite in float32; elsewhere y must be right itself."""
+    """Errors of the float32 y in units in the last place, where right is finite in float32; elsewhere equality."""
     with np.errstate(over="ignore"):
         near = right.astype(np.float32)
     finite = np.isfinite(near)
@@ -118,7 +118,8 @@ def powers(dtype, n, digits):
     """Pairs whose power spreads over the whole range: any x, and x near 1 with a large y."""
     rng = np.random.default_rng(3)
     top = np.log(float(np.finfo(dtype).max))
-    x = np.concatenate([np.exp(rng.uniform(-0.9, 0.9, n) * top), 1 + 10.0 ** rng.uniform(-digits, -0.5, n)]).astype(dtype)
+    x = np.concatenate([np.exp(rng.uniform(-0.9, 0.9, n) * top), 1 + 10.0 ** rng.uniform(-digits, -0.5, n)])
+    x = x.astype(dtype)
     with np.errstate(divide="ignore"):
         y = (rng.uniform(-1.05, 1, 2 * n) * top / np.log(x.astype(np.float64))).astype(dtype)
     keep = np.isfinite(y) & (x != 1)
@@ -141,7 +142,8 @@ def test_pow_in_float64():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pow_by_the_rules(dtype):
-    special = np.array([0, -0.0, 1, -1, 2, -2, 0.5, -0.5, 3, -3, 1e9, np.inf, -np.inf, np.nan, 2.0**24 - 1, -7.5], dtype)
+    special = np.array([0, -0.0, 1, -1, 2, -2, 0.5, -0.5, 3, -3, 1e9, np.inf, -np.inf, np.nan, 2.0**24 - 1, -7.5])
+    special = special.astype(dtype)
     x, y = (v.ravel().copy() for v in np.meshgrid(special, special))
     with np.errstate(all="ignore"):
         right = np.power(x, y)

@@ -1,4 +1,4 @@
-"""Loops over elements against NumPy in float64; what exp, log, tanh and so on are worth is measured in test_scalar.py."""
+"""Loops over elements against NumPy; the accuracy of exp, log, tanh and so on is measured in test_scalar.py."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,9 @@ from numbaflux.kernels.cpu import elementwise
 
 SIZES = [1, 15, 16, 17, 61]
 ARITHMETIC = {
-    "neg": np.negative, "abs": np.abs, "square": np.square, "reciprocal": np.reciprocal, "sqrt": np.sqrt, "sign": np.sign,
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "maximum": np.maximum, "minimum": np.minimum,
+    "neg": np.negative, "abs": np.abs, "square": np.square, "reciprocal": np.reciprocal, "sqrt": np.sqrt,
+    "sign": np.sign, "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
+    "maximum": np.maximum, "minimum": np.minimum,
 }  # fmt: skip
 COMPARISONS = {
     "less": np.less, "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,

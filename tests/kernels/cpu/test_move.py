@@ -58,7 +58,9 @@ def test_bits_of_nan_pass():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("inner", [1, 7, 32])
-@pytest.mark.parametrize(("start", "step", "count"), [(0, 1, 11), (3, 1, 5), (1, 3, 4), (10, -1, 11), (9, -4, 3), (4, 1, 0)])
+@pytest.mark.parametrize(
+    ("start", "step", "count"), [(0, 1, 11), (3, 1, 5), (1, 3, 4), (10, -1, 11), (9, -4, 3), (4, 1, 0)]
+)
 def test_extract_and_place(start, step, count, inner, dtype):
     x = numbers((3, 11, inner), dtype)
     at = start + step * np.arange(count)

@@ -5,7 +5,9 @@ import pytest
 
 from numbaflux.kernels.cpu import reduce
 
-SHAPES = [(1, 1, 1), (3, 15, 1), (2, 17, 1), (2, 1024, 1), (1, 5003, 1), (1, 1, 7), (3, 63, 16), (2, 65, 17), (1, 131, 1031)]
+SHAPES = [
+    (1, 1, 1), (3, 15, 1), (2, 17, 1), (2, 1024, 1), (1, 5003, 1), (1, 1, 7), (3, 63, 16), (2, 65, 17), (1, 131, 1031),
+]  # fmt: skip
 DTYPES = [np.float32, np.float64]
 
 
@@ -28,7 +30,7 @@ def largest(x):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sum(shape, dtype):
-    """The bound of a sum in any order is k eps times the sum of magnitudes; this order's is that of blocks and lanes."""
+    """Any order errs by k eps / 2 times the sum of magnitudes at most, this one by the depth of its blocks, lanes."""
     x = numbers(shape, dtype)
     wide = x.astype(np.longdouble)
     depth = 64 + 16 + shape[1] / 1024 + 1

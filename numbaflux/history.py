@@ -1,0 +1,82 @@
+"""History: what training reports, a row an epoch, as a list of dicts that shows itself as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import plots
+from .op import RangeError, expect
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIXED = ("epoch", "loss", "validation_loss", "seconds", "samples_per_second")  # the other columns are metrics
+ENDS = 8  # rows shown at either end of a long history
+
+
+class History(list[dict[str, Any]]):
+    """Rows of plain numbers: epoch, loss, validation_loss, the metrics by name, seconds, samples_per_second.
+
+    loss is the mean over the epoch's samples while the model changed; seconds are those of its steps, without validation.
+    interrupted: whether Ctrl-C ended the training.
+
+    >>> history = History([{"epoch": 1, "loss": 0.5, "seconds": 0.1}, {"epoch": 2, "loss": 0.25, "seconds": 0.1}])
+    >>> history
+    epoch    loss  seconds
+        1     0.5      0.1
+        2    0.25      0.1
+    >>> history[-1]["loss"], history.column("loss")
+    (0.25, [0.5, 0.25])
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]] = (), interrupted: bool = False) -> None:
+        super().__init__(rows)
+        self.interrupted = interrupted
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics.
+
+        >>> History([{"epoch": 1, "loss": 0.5, "accuracy": 0.9}]).metrics
+        ['accuracy']
+        """
+        return [name for name in (self[0] if self else ()) if name not in FIXED]
+
+    def column(self, name: str) -> list[Any]:
+        """One number of every epoch; raises RangeError for a name that no row has."""
+        known = list(self[0]) if self else []
+        expect(not self or name in known, "history", "column", f"one of {known}", repr(name), error=RangeError)
+        return [row[name] for row in self]
+
+    def plot(self) -> Figure:
+        """The learning curves as a Matplotlib figure: losses, and a panel of the metrics if there are any.
+
+        `.savefig("curves.png")` writes it, a notebook shows it. Raises RangeError for a history without epochs.
+
+        >>> figure = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]).plot()
+        >>> len(figure.axes)
+        1
+        """
+        expect(bool(self), "history", "plot", "asked for after an epoch or more", "none", error=RangeError)
+        return plots.learning_curves(self)
+
+    def __repr__(self) -> str:
+        if not self:
+            lines = ["History of no epochs"]
+        else:
+            rows = [tuple(self[0]), *(tuple(map(shown, row.values())) for row in self)]
+            if len(self) > 2 * ENDS:
+                rows[1 + ENDS : -ENDS] = [("...",) * len(self[0])]
+            widths = [max(7 if i else 5, *map(len, column)) for i, column in enumerate(zip(*rows, strict=True))]
+            lines = ["  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([*lines, f"interrupted in epoch {len(self) + 1}"] if self.interrupted else lines)
+
+
+def shown(value: Any) -> str:
+    """A number of a row, in few digits.
+
+    >>> shown(12), shown(0.123456), shown(123456.7)
+    ('12', '0.1235', '123457')
+    """
+    return str(value) if isinstance(value, int) else f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"

@@ -1,0 +1,171 @@
+"""A plan bound to memory: the arena, the table of rows and the head that the runner reads; running it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .kernels import table as T
+from .interpreter import array_at, interpret
+from .lowering import Array, Block, Buf, Entry, Int, Num, Storage
+from .memory import Arena, Fence, aligned, before_fence, fenced
+from .native import WORD, native, threads
+from .schedule import Group
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+STAGED = 16 * 1024  # bytes up to which an argument is copied
+SLICE = 3e8  # nanoseconds of work after which a call returns to Python, so that Ctrl-C is seen
+
+
+class Instance:
+    """A plan bound to memory of its own: the arena, the table of rows, the head that the runner reads."""
+
+    def __init__(self, plan: Plan, workers: int) -> None:
+        self.plan, self.workers = plan, workers
+        self.fence = fenced()
+        kind = Fence if self.fence else Arena
+        self.memory = kind(plan.offsets, plan.arena, plan.private, plan.own, workers)
+        self.patches: list[tuple[int, int, int]] = []
+        self.rows: list[np.ndarray] = []
+        self.first: dict[int, np.ndarray] = {}  # each entry's row for worker 0
+        self.arguments = (WORD * (1 + max(plan.given, default=0)))()
+        staged = [n for n, s in plan.given.items() if self.fence or (s.nbytes <= STAGED and n not in plan.written)]
+        self.small = [(n, self._stage(plan.given[n])) for n in staged]
+        self.large = [n for n in plan.given if n not in staged]
+        self._fill()
+        self.status = (WORD * 2).from_address(self.memory.address(plan.build.status.storage, 0))
+        self.cuts = self._cuts()
+        self.where = self.head.ctypes.data
+        self.call: Callable[[int, int, int], None] = native().runner[0] if native().works else self._interpret
+
+    def _fill(self) -> None:
+        """The arrays that the head points to, and the head."""
+        plan, workers = self.plan, self.workers
+        table = np.empty((workers, len(plan.entries)), np.int64)
+        group_of = {id(e): g for g in plan.groups for e in g.entries}
+        for i, e in enumerate(plan.entries):
+            own = any(id(a.buf.storage) in plan.private for a in e.arrays)
+            for worker in range(workers):
+                if own or worker == 0:
+                    self.rows.append(self._row(e, group_of[id(e)], worker))
+                    self.first.setdefault(id(e), self.rows[-1])
+                table[worker, i] = self.rows[-1].ctypes.data
+        groups, waves = self._groups()
+        patches = np.array(self.patches, np.int64).reshape(-1, T.PATCH_WORDS)
+        counters = aligned(8 * T.LINE * plan.waves * (workers + 1)).view(np.int64)
+        addresses = np.array(plan.calls, np.int64)
+        head = self.head = np.zeros(T.HEAD, np.int64)
+        self.kept = table, groups, waves, patches, counters, addresses
+        for word, array in (
+            (T.WAVES, waves), (T.GROUPS, groups), (T.CALLS, addresses), (T.ROWS, table), (T.COUNTERS, counters),
+            (T.PATCH, patches),
+        ):  # fmt: skip
+            head[word] = array.ctypes.data
+        head[T.STATUS] = self.memory.address(plan.build.status.storage, 0)
+        head[T.ENTRIES], head[T.WORKERS], head[T.ONE] = len(plan.entries), workers, 1
+        head[T.PATCHES], head[T.ARGUMENTS] = len(patches), ctypes.addressof(self.arguments)
+        if workers > 1:
+            head[T.REGION], head[T.PARALLEL_FOR] = native().runner[1], threads().parallel_for
+
+    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
+        rows, waves, entry, before = [], [], 0, 0
+        for i, g in enumerate(self.plan.groups):
+            if g.wave == len(waves):
+                waves.append(i)
+                before = 0
+            rows.append((entry, entry + len(g.entries), g.tiles, before))
+            entry, before = entry + len(g.entries), before + g.tiles
+        groups = np.array(rows, np.int64).reshape(-1, T.GROUP_WORDS)
+        return groups, np.array([*waves, len(rows)], np.int64)
+
+    def _row(self, e: Entry, group: Group, worker: int) -> np.ndarray:
+        """The words of one entry's arguments (kernels/table.py says which)."""
+        size = sum(3 + len(a.shape) if isinstance(a, Array) else 2 for a in e.args)
+        row = np.zeros(size, np.int64)
+        block = group.block if group.tiles > 1 else e.rows
+        at = 0
+        for a in e.args:
+            if isinstance(a, Array):
+                words = self._array(a, e.rows, block, worker, row.ctypes.data + 8 * at)
+            elif isinstance(a, Int):
+                words = [a.start, a.per_row * block]
+            elif isinstance(a, Block):
+                words = [block, 0]
+            else:
+                words = [number_bits(a)]
+            row[at : at + len(words)] = words
+            at += len(words)
+        return row
+
+    def _array(self, a: Array, rows: int, block: int, worker: int, word: int) -> list[int]:
+        s, plan = a.buf.storage, self.plan
+        item = a.buf.dtype.itemsize
+        move = (a.stride(rows) * block + a.per_tile) * item
+        if s.kind == "argument":
+            self.patches.append((word, s.number, a.buf.offset))
+            start = 0
+        elif s.kind == "array":
+            start = s.array.ctypes.data
+        else:
+            start = self.memory.address(s, worker)
+            move = 0 if id(s) in plan.private else move
+        start += a.buf.offset
+        lead = a.shape[0] // rows * block if a.cut else 0
+        return [start, move, a.shape[0] if a.shape else 1, lead, *a.shape[1:]]
+
+    def _cuts(self) -> list[tuple[int, int]]:
+        """The waves of each native call: all in one unless the work takes long."""
+        if not native().works:
+            return [(0, self.plan.waves)]
+        cuts, start, work = [], 0, 0.0
+        for wave in range(self.plan.waves):
+            work += sum(e.work for g in self.plan.groups if g.wave == wave for e in g.entries) / self.workers
+            if work > SLICE:
+                cuts.append((start, wave + 1))
+                start, work = wave + 1, 0.0
+        return [*cuts, (start, self.plan.waves)] if start < self.plan.waves or not cuts else cuts
+
+    def _stage(self, s: Storage) -> np.ndarray:
+        """A place of its own for a small argument that is only read: a copy costs less than asking for an address."""
+        raw = before_fence(s.nbytes) if self.fence else aligned(s.nbytes)
+        place = raw.view(s.spec.dtype).reshape(s.spec.shape)  # type: ignore[union-attr]
+        self.arguments[s.number] = place.ctypes.data
+        return place
+
+    def view(self, buf: Buf) -> np.ndarray:
+        """A kept buffer of the arena as an array."""
+        return array_at(self.memory.address(buf.storage, 0) + buf.offset, buf.shape, buf.dtype)
+
+    def run(self, *arrays: np.ndarray | None) -> None:
+        """One native call (a few for long plans); nothing is allocated."""
+        for number, place in self.small:
+            place[...] = arrays[number]
+        for number in self.large:
+            self.arguments[number] = arrays[number].ctypes.data  # type: ignore[union-attr]
+        if self.fence:
+            self.memory.begin()
+        for first, last in self.cuts:
+            self.call(self.where, first, last)
+        if self.fence:
+            for number, place in self.small:
+                if number in self.plan.written:
+                    arrays[number][...] = place  # type: ignore[index]
+        if self.status[0]:
+            raise self.plan.checks[self.status[0] - 1].check(self.status[1])  # type: ignore[misc]
+
+    def _interpret(self, where: int, first: int, last: int) -> None:
+        """What the native runner does, without it."""
+        self.status[0] = 0
+        for word, number, offset in self.patches:
+            WORD.from_address(word).value = self.arguments[number] + offset
+        interpret(self.plan.groups, self.first, self.status)
+
+
+def number_bits(a: Num) -> int:
+    """The bits of a number, as the word that a row holds."""
+    return int(np.array(a.value, a.dtype).view(np.int32 if a.dtype.itemsize == 4 else np.int64)[()])

@@ -1,0 +1,135 @@
+"""Pictures of training: learning curves, confusion matrix, images. Matplotlib is imported when the first one is drawn.
+
+Figures are made without pyplot: no display is needed, no window opens, nothing is kept behind the caller's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .op import ShapeError, expect
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    from .history import History
+
+COLOURS = ("#0b6fa4", "#d1495b", "#2e933c", "#edae49", "#6d597a")  # told apart by colour-blind readers, and in grey
+QUIET = "#8a8f98"
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches.
+
+    >>> figure(6, 4).get_size_inches().tolist()
+    [6.0, 4.0]
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=130, layout="constrained")
+
+
+def learning_curves(history: History) -> Figure:
+    """The losses of each epoch, and in a second panel the metrics if there are any.
+
+    >>> from numbaflux.history import History
+    >>> rows = [{"epoch": i, "loss": 1 / i, "validation_loss": 1.1 / i, "accuracy": 1 - 1 / i} for i in (1, 2, 3)]
+    >>> [axes.get_ylabel() for axes in learning_curves(History(rows)).axes]
+    ['loss', 'metric']
+    """
+    panels = 2 if history.metrics else 1
+    fig = figure(5.2 * panels, 3.8)
+    axes = fig.subplots(1, panels, squeeze=False)[0]
+    loss_curves(axes[0], history)
+    if history.metrics:
+        metric_curves(axes[1], history)
+    return fig
+
+
+def loss_curves(axes: Axes, history: History) -> None:
+    """Training and validation loss of each epoch, on a logarithmic scale where all of them are positive."""
+    curves = {"training": "loss", "validation": "validation_loss"}
+    columns = {label: history.column(key) for label, key in curves.items() if key in history[0]}
+    _curves(axes, history, columns, "loss")
+    if all(value > 0 for column in columns.values() for value in column):
+        axes.set_yscale("log")
+
+
+def metric_curves(axes: Axes, history: History) -> None:
+    """The metrics over the validation data, after each epoch."""
+    names = history.metrics
+    _curves(axes, history, {n: history.column(n) for n in names}, names[0] if len(names) == 1 else "metric")
+
+
+def _curves(axes: Axes, history: History, columns: dict[str, list[float]], ylabel: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = history.column("epoch")
+    for i, (label, values) in enumerate(columns.items()):
+        axes.plot(
+            epochs, values, label=label, color=COLOURS[i % len(COLOURS)], linewidth=1.8,
+            marker="o" if len(epochs) <= 12 else None, markersize=3.5,
+        )  # fmt: skip
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#e4e6ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+    _bare(axes)
+    if len(columns) > 1 or ylabel not in columns:
+        axes.legend(frameon=False)
+
+
+def _bare(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def confusion(axes: Axes, table: ArrayLike, names: Sequence[str] | None = None) -> None:
+    """A confusion matrix (c, c), rows the true classes: shares of each row as colour, counts as text.
+
+    names: of the classes, 0 to c - 1 unless told.
+
+    >>> axes = figure(4, 4).subplots()
+    >>> confusion(axes, [[5, 0], [1, 4]])
+    >>> [text.get_text() for text in axes.texts]
+    ['5', '1', '4']
+    """
+    counts = np.asarray(table)
+    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1]
+    expect(square, "confusion", "table", "of shape (c, c)", f"shape {counts.shape}", error=ShapeError)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    labels = [str(i) for i in range(len(counts))] if names is None else list(names)
+    ticks = range(len(counts))
+    axes.set(xticks=ticks, yticks=ticks, xticklabels=labels, yticklabels=labels, xlabel="predicted", ylabel="true")
+    axes.tick_params(length=0)
+    for i, j in np.argwhere(counts):
+        colour = "white" if shares[i, j] > 0.5 else "black" if i == j else COLOURS[1]
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour, fontsize=8)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def images(place: Figure | SubFigure, pictures: ArrayLike, titles: Sequence[str], columns: int = 12) -> None:
+    """Pictures (n, h, w) in rows of so many columns, dark on white, each under its title.
+
+    >>> fig = figure(4, 2)
+    >>> images(fig, np.zeros((3, 8, 8)), ["a", "b", "c"], columns=2)
+    >>> [axes.get_title() for axes in fig.axes]
+    ['a', 'b', 'c', '']
+    """
+    shape = np.shape(pictures)
+    fits = len(shape) == 3 and shape[0] == len(titles)
+    expect(fits, "images", "pictures", f"of shape ({len(titles)}, h, w), one a title", f"shape {shape}", error=ShapeError)
+    rows = max(1, -(-len(titles) // columns))
+    grid: Any = place.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, picture, title in zip(grid.flat, np.asarray(pictures), titles, strict=False):
+        axes.imshow(picture, cmap="gray_r")
+        axes.set_title(title, fontsize=9, pad=3)
