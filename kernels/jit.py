@@ -1,4 +1,5 @@
-"""How every kernel is compiled, and the three instructions that plain Numba lacks: an address, a bit cast, a fused multiply-add."""
+"""How every kernel is compiled, and the three instructions that plain Numba lacks: an address, a bit cast, a fused
+multiply-add."""
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -41,7 +42,8 @@ bits64, from_bits64 = _cast(types.float64, types.int64), _cast(types.int64, type
 
 @intrinsic
 def fma(typing, x, y, z):
-    """x * y + z, rounded once where the CPU can; the same in vector and scalar code, so a loop's edge has the bits of its body."""
+    """x * y + z, rounded once where the CPU can; the same in vector and scalar code, so a loop's edge has the bits
+    of its body."""
     if not (x == y == z and isinstance(x, types.Float)):
         return None
 

@@ -1,7 +1,8 @@
 """The runner: goes through a plan's table, wave by wave; the one place with threads.
 
 Workers draw tiles from atomic counters, each from its own share first, then from the others'. A wave ends when its tiles are done,
-not when threads arrive: so a plan ends with any number of threads, and who computes a tile cannot change what it computes.
+not when threads arrive: so a plan ends with any number of threads, and who computes a tile cannot change what it
+computes.
 """
 
 import platform
@@ -61,7 +62,8 @@ def jump(typing, address, row, tile):
 
 @intrinsic
 def jump_parallel_for(typing, address, region, args, dims, steps, data, count):
-    """Numba's parallel_for: calls region(args, dims, steps, data) with args[0] = 0 .. dims[0] - 1, from count threads."""
+    """Numba's parallel_for: calls region(args, dims, steps, data) with args[0] = 0 .. dims[0] - 1, from count
+    threads."""
 
     def generate(context, builder, signature, values):
         pointer = _byte.as_pointer()

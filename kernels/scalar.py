@@ -1,7 +1,7 @@
 """Scalar maths and derivatives, written once for float32 and float64, for loops on the CPU and threads on a GPU.
 
 No branch, no table, no libm: a plain loop over one of these vectorises, and its remainder has the bits of its body. NaN
-passes; infinities and the signs of zeros are IEEE's. Accuracy is stated with FMA and subnormal numbers kept; without FMA
+passes; infinities and the signs of zeros are IEEE's. Accuracy is stated with FMA, subnormal numbers kept; without FMA
 it is 4 ulp, and worse for pow in float64.
 """
 

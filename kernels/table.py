@@ -1,6 +1,7 @@
 """The words that a plan's table and the runner agree on. Pure numbers: read by processes that never import numba.
 
-A row holds, per array, pointer, bytes a tile moves it, leading size in all, leading size a tile (0: not cut), other sizes;
+A row holds, per array, pointer, bytes a tile moves it, leading size in all, leading size a tile (0: not cut), other
+sizes;
 per integer, start and step; per float, its bits.
 """
 

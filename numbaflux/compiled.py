@@ -4,107 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import functions as F
 from .grad import backward, differentiable, scalar_loss
-from .lowering import Array, Buf, Build, Storage, argument, cut, leading, samples, whole
-from .op import DeviceError, DTypeError, NonFiniteError, PlanError, Spec, expect
-from .ops.move import COPY, RESHAPE, STOP
-from .optim.state import OptState
 from .instance import Instance
-from .plan import Plan, as_buf
+from .lowering import Array, Buf, Num, Storage, argument, cut, samples, whole
+from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
+from .optim.state import OptState
+from .plan import Plan
+from .program import Program, abstract, arguments, flat_results, lifted, same_tape
 from .run import array_of
-from .trace import NONE, Call, Value, new_level, tape
-from .tree import PARAM, leaves, replaced
+from .trace import Value, new_level, tape
+from .tree import PARAM, Moves, replaced
 
 KEPT = 16  # plans a compiled function keeps, by the shapes of its arguments
-ALIASES = {COPY, RESHAPE, STOP}
-
-
-class Program:
-    """The plan of a function for some shapes: which buffer each Value is, where results go."""
-
-    def __init__(self, inputs: int) -> None:
-        self.build = Build()
-        self.bufs: dict[int, Buf] = {}
-        self.memory: dict[int, Buf] = {}
-        self.placed: set[int] = set()
-        self.alive: list[Any] = []  # ids stand for objects: keep them
-        self.inputs = inputs
-
-    def source(self, x: Any) -> Buf:
-        """The buffer of a call's input."""
-        if isinstance(x, Value) and x.memory is None:
-            return self.bufs[id(x)]
-        held = x.memory if isinstance(x, Value) else x
-        if isinstance(held, Buf):
-            return held
-        if isinstance(held, int):
-            return self.memory.setdefault(-1 - held, argument(x.spec, held))
-        if id(held) not in self.memory:
-            self.alive.append(held)
-            self.memory[id(held)] = as_buf(held)
-        return self.memory[id(held)]
-
-    def place(self, result: Value, target: Buf) -> bool:
-        """Let a result be computed in the target; False where it must be copied there."""
-        while result.call is not None and result.call.op in ALIASES:
-            result = result.call.inputs[0]
-        if not isinstance(result, Value) or result.call is None or id(result) in self.placed:
-            return False
-        self.placed.add(id(result))
-        self.bufs[id(result)] = target.part(0, *result.shape)
-        return True
-
-    def lower(self, calls: Iterable[Call]) -> None:
-        """Entries of every call, in order."""
-        for call in calls:
-            ins = [None if x is None else self.source(x) for x in call.inputs]
-            if call.op in ALIASES:
-                out = call.outs[0]
-                self.bufs[id(out)] = ins[0].part(0, *out.shape)  # type: ignore[union-attr]
-                continue
-            outs = [self.bufs.get(id(v)) or self.build.temp(v.shape, v.dtype) for v in call.outs]
-            self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
-            call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
-
-    def copy(self, result: Any, target: Buf) -> None:
-        from_ = self.source(result)
-        n = target.size
-        rows = leading(target.shape)
-        self.build.add("move.copy", cut(target, n, write=True), cut(from_, n), rows=rows, block=samples(rows))
-
-    def results(self, pairs: list[tuple[Any, Buf]]) -> None:
-        """Lower the tape behind some results, each into its target."""
-        ready = [isinstance(v, Value) and self.place(v, target) for v, target in pairs]
-        self.lower(tape([v for v, _ in pairs]))
-        for (v, target), done in zip(pairs, ready, strict=True):
-            if not done:
-                self.copy(v, target)
-
-
-def same_tape(one: list[Call], two: list[Call]) -> str:
-    """What differs between two traces of a function; empty if nothing does."""
-    if [c.op for c in one] != [c.op for c in two]:
-        return "the operations"
-    for a, b in zip(one, two, strict=True):
-        if a.attrs != b.attrs:
-            name = next(k for k in a.attrs if a.attrs[k] != b.attrs.get(k))
-            return f"{a.op.name}: the number {name}, {a.attrs[name]} then {b.attrs.get(name)}"
-        for x, y in zip(a.inputs, b.inputs, strict=True):
-            x, y = _constant(x), _constant(y)
-            if x is not y and not (x is not None and y is not None and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")):
-                return f"{a.op.name}: an array of shape {getattr(x, 'shape', None)}"
-    return ""
-
-
-def _constant(x: Any) -> np.ndarray | None:
-    held = x.memory if isinstance(x, Value) else x
-    return held if isinstance(held, np.ndarray) else None
 
 
 class Compiled:
@@ -113,20 +29,38 @@ class Compiled:
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
         self.programs: OrderedDict[Any, Any] = OrderedDict()
+        self.last: Any = None
+        self.moves = Moves.count
         self.lock = threading.RLock()
 
     def __call__(self, *args: Any) -> Any:
-        arrays, key = _arguments(args)
-        program = self.programs.get(key)
-        if program is None:
-            program = self._program(args, arrays, key)
+        if self.moves != Moves.count:
+            self._forget()
+        last = self.last
+        if last is not None and last.takes(args):
+            return last(args)
+        arrays, key = arguments(args)
+        program = self._program(args, arrays, key)
+        self.last = program if program.plain else None
         return program(arrays)
+
+    def _forget(self) -> None:
+        """Plans read arrays where these were when they were made."""
+        with self.lock:
+            self.moves, self.last = Moves.count, None
+            self.programs.clear()
 
     def _program(self, args: tuple[Any, ...], arrays: list[np.ndarray], key: Any) -> Any:
         with self.lock:
+            if key in self.programs:
+                self.programs.move_to_end(key)
+                return self.programs[key]
             for i, a in enumerate(arrays):
+                array_of(a, f"argument {i}")
                 empty = a.ndim > 0 and a.shape[0] == 0
-                expect(not empty, "compile", f"argument {i}", "of at least one sample", f"shape {a.shape}", error=PlanError)
+                expect(
+                    not empty, "compile", f"argument {i}", "of at least one sample", f"shape {a.shape}", error=PlanError
+                )
             program = self.programs[key] = self.trace(args, arrays)
             while len(self.programs) > KEPT:
                 self.programs.popitem(last=False)
@@ -145,62 +79,29 @@ class Compiled:
         return f"{type(self).__name__}({getattr(self.f, '__name__', type(self.f).__name__)}, {len(shapes)} plans)"
 
 
-def _arguments(args: tuple[Any, ...]) -> tuple[list[np.ndarray], Any]:
-    """The arrays of the arguments, contiguous, and what a plan depends on: shapes, dtypes, and where they stand."""
-    plain = [a for a in args if type(a) is np.ndarray and a.flags.c_contiguous]
-    if len(plain) == len(args):
-        return plain, tuple([(a.shape, a.dtype.num) for a in plain])
-    arrays: list[np.ndarray] = []
-    places: list[Any] = []
+class Planned:
+    """A plan for arguments of certain shapes."""
 
-    def collect(path: str, kind: str, x: Any) -> Any:
-        if isinstance(x, np.ndarray | np.generic | float):
-            arrays.append(_batch(x, path))
-            places.append((path, arrays[-1].shape, arrays[-1].dtype.num))
-        else:
-            places.append((path, x))
-        return x
+    def __init__(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
+        self.plain = all(a is b for a, b in zip(args, arrays, strict=False)) and len(args) == len(arrays)
+        self.wanted = [(a.shape, a.dtype) for a in arrays]
 
-    replaced(args, collect)
-    return arrays, tuple(places)
+    def takes(self, args: tuple[Any, ...]) -> bool:
+        """Whether this plan runs these arguments as they are: the quick way from one call to the next."""
+        if len(args) != len(self.wanted):
+            return False
+        for a, (shape, dtype) in zip(args, self.wanted, strict=True):
+            if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.c_contiguous:
+                return False
+        return True
 
 
-def _batch(x: Any, path: str) -> np.ndarray:
-    weak = isinstance(x, float) and not isinstance(x, np.generic)
-    return array_of(np.asarray(x, np.float32 if weak else None), f"argument {path}")
-
-
-def abstract(args: tuple[Any, ...], first: int) -> tuple[Any, ...]:
-    """The arguments with each array an abstract leaf, numbered from first on."""
-    count = iter(range(first, 1 << 30))
-
-    def leaf(path: str, kind: str, x: Any) -> Any:
-        if not isinstance(x, np.ndarray | np.generic | float):
-            return x
-        a = _batch(x, path)
-        return Value(Spec(a.shape, a.dtype), memory=next(count))
-
-    return tuple(replaced(arg, leaf, str(i)) for i, arg in enumerate(args))
-
-
-def flat_results(tree: Any) -> list[Any]:
-    """The Values of a result, in order."""
-    found: list[Any] = []
-
-    def collect(path: str, kind: str, x: Any) -> Any:
-        if isinstance(x, Value):
-            found.append(x)
-        return x
-
-    replaced(tree, collect)
-    return found
-
-
-class Predictor:
+class Predictor(Planned):
     """The program of a pure function: results are new arrays; many threads may call it."""
 
     def __init__(self, owner: Compiled, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
-        traces = [owner.f(*abstract(args, 0)) for _ in range(2)]
+        super().__init__(args, arrays)
+        traces = [lifted(owner.f)(*abstract(args, 0)) for _ in range(2)]
         self.result = traces[0]
         outs = flat_results(self.result)
         expect(bool(outs), "compile", "f", "a function whose result depends on its arguments", repr(self.result)[:80],
@@ -216,7 +117,7 @@ class Predictor:
         self.plan = Plan(program.build)
         self.single = isinstance(self.result, Value)
 
-    def __call__(self, arrays: list[np.ndarray]) -> Any:
+    def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
         outs = [np.empty(s.shape, s.dtype) for s in self.specs]
         self.plan.run(*arrays, *outs)
         if self.single:
@@ -237,7 +138,7 @@ class Step(Compiled):
     def __call__(self, *batch: Any) -> Any:
         if self.version != self.opt_state.version:
             self._replan()
-        if not self.running.acquire(blocking=False):
+        if not self.running.acquire(False):
             raise PlanError("step: a training step must not be called while it runs, got a second call")
         try:
             return super().__call__(*batch)
@@ -248,7 +149,7 @@ class Step(Compiled):
         """Something was frozen or thawed: plans follow at the next call."""
         expect(not self.opt_state.moved, "step", "opt_state", "the last one set up for the model", "an older one",
                "compile again with what the last nf.setup returned", PlanError)  # fmt: skip
-        self.programs.clear()
+        self._forget()
         self.version = self.opt_state.version
 
     def trace(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> Any:
@@ -259,10 +160,11 @@ class Step(Compiled):
         return {s.path: s.of(v.grads) for v in self.opt_state.vectors.values() for s in v.segments}
 
 
-class StepProgram:
+class StepProgram(Planned):
     """The program of a training step for some shapes."""
 
     def __init__(self, owner: Step, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
+        super().__init__(args, arrays)
         self.state, self.path = owner.opt_state, "step"
         level = new_level()
         (loss, aux, params), (again, other, _) = (self._traced(owner, args, level) for _ in range(2))
@@ -283,7 +185,9 @@ class StepProgram:
             target = v.buf("grads", s)
             if g is None:
                 rows = max(s.size, 1)
-                program.build.add("move.fill", cut(target, s.size, write=True), _zero(v), rows=rows, block=rows)
+                program.build.add(
+                    "move.fill", cut(target, s.size, write=True), Num(0.0, v.params.dtype), rows=rows, block=rows
+                )
             else:
                 pairs.append((g, target))
         program.results(pairs)
@@ -292,7 +196,9 @@ class StepProgram:
         self.plan = Plan(program.build)
         self.instance: Instance | None = None
 
-    def _traced(self, owner: Step, args: tuple[Any, ...], level: int) -> tuple[Value, Any, list[tuple[Any, Any, Value]]]:
+    def _traced(
+        self, owner: Step, args: tuple[Any, ...], level: int
+    ) -> tuple[Value, Any, list[tuple[Any, Any, Value]]]:
         """Loss, aux and the parameters' leaves, of one run of the function on abstract values."""
         params: dict[int, tuple[Any, Any, Value]] = {}
 
@@ -336,7 +242,7 @@ class StepProgram:
 
         b.check("check.flags", whole(flags, flags.size), error=error)
 
-    def __call__(self, arrays: list[np.ndarray]) -> Any:
+    def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
         instance = self.instance
         if instance is None or instance.workers != self.plan.workers():
             instance = self.instance = Instance(self.plan, self.plan.workers())
@@ -350,14 +256,9 @@ class StepProgram:
         return loss, replaced(self.aux, lambda path, kind, x: next(rest) if isinstance(x, Value) else x)
 
 
-def _zero(v: Any) -> Any:
-    from .lowering import Num
-
-    return Num(0.0, v.params.dtype)
-
-
 def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None) -> Any:
-    """f as one native call: compile(f) for any pure function or model; compile(loss, model, opt_state) for a training step.
+    """f as one native call: compile(f) for any pure function or model; compile(loss, model, opt_state) for a
+    training step.
 
     loss(model, *batch) -> scalar or (scalar, aux). Plans are made at the first call with new shapes; arrays that the
     function uses are read where they are, so changes in place are seen.
@@ -370,7 +271,7 @@ def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None
     if model is None and opt_state is None:
         return Compiled(f)
     good = isinstance(opt_state, OptState) and model is not None
-    expect(good, "compile", "opt_state", "what nf.setup returned for the model", type(opt_state).__name__, error=DTypeError)
+    expect(
+        good, "compile", "opt_state", "what nf.setup returned for the model", type(opt_state).__name__, error=DTypeError
+    )
     return Step(f, model, opt_state)  # type: ignore[arg-type]
-
-

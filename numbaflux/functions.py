@@ -1,4 +1,5 @@
-"""Functions of arrays and Values, in NumPy's and Flux's names: broadcasting, axes, weak numbers; and Python's operators on Values."""
+"""Functions of arrays and Values, in NumPy's and Flux's names: broadcasting, axes, weak numbers; and Python's
+operators on Values."""
 
 from __future__ import annotations
 
@@ -71,7 +72,9 @@ def _pair(where: str, a: Any, b: Any) -> tuple[Any, Any]:
         try:
             shape = np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
-            raise ShapeError(f"{where}: arguments must be of shapes that broadcast, got {a.shape} and {b.shape}") from None
+            raise ShapeError(
+                f"{where}: arguments must be of shapes that broadcast, got {a.shape} and {b.shape}"
+            ) from None
         a, b = broadcast_to(a, shape), broadcast_to(b, shape)
     return a, b
 
@@ -197,7 +200,9 @@ def reshape(x: Any, *shape: Any) -> Any:
     sizes = tuple(int(s) for s in sizes)
     if sizes.count(-1) == 1:
         known = -math.prod(sizes)
-        expect(known > 0 and x.size % known == 0, "reshape", "shape", f"of {x.size} elements", str(sizes), error=ShapeError)
+        expect(
+            known > 0 and x.size % known == 0, "reshape", "shape", f"of {x.size} elements", str(sizes), error=ShapeError
+        )
         sizes = tuple(x.size // known if s == -1 else s for s in sizes)
     return x if sizes == tuple(x.shape) else apply(M.RESHAPE, x, shape=sizes)
 
@@ -243,7 +248,14 @@ def squeeze(x: Any, axis: Axis = None) -> Any:
     """x without axes of one element: all, or the ones named."""
     named = range(x.ndim) if axis is None else [_axis(a, x.ndim, "squeeze") for a in np.atleast_1d(axis)]
     if axis is not None:
-        expect(all(x.shape[a] == 1 for a in named), "squeeze", "axis", "of one element", f"shape {x.shape}", error=ShapeError)
+        expect(
+            all(x.shape[a] == 1 for a in named),
+            "squeeze",
+            "axis",
+            "of one element",
+            f"shape {x.shape}",
+            error=ShapeError,
+        )
     return reshape(x, tuple(s for a, s in enumerate(x.shape) if s != 1 or a not in named))
 
 
@@ -392,7 +404,14 @@ def matmul(a: Any, b: Any) -> Any:
     >>> matmul(np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)).shape
     (2, 4)
     """
-    expect(a.ndim > 0 and b.ndim > 0, "matmul", "arguments", "of at least one axis", f"{a.shape} and {b.shape}", error=ShapeError)
+    expect(
+        a.ndim > 0 and b.ndim > 0,
+        "matmul",
+        "arguments",
+        "of at least one axis",
+        f"{a.shape} and {b.shape}",
+        error=ShapeError,
+    )
     if a.ndim == 1:
         y = matmul(expand_dims(a, 0), b)
         return reshape(y, y.shape[:-2] + y.shape[-1:])
@@ -473,7 +492,9 @@ def _array_function(self: Value, function: Any, types: Any, args: Any, kwargs: A
 
 
 def _unknown(name: str) -> DTypeError:
-    return DTypeError(f"np.{name}: has no gradient here; use numbaflux's functions, or nf.stop_gradient(x) for its value")
+    return DTypeError(
+        f"np.{name}: has no gradient here; use numbaflux's functions, or nf.stop_gradient(x) for its value"
+    )
 
 
 for _name, _function in (

@@ -40,11 +40,11 @@ def backward(result: Value, seed: Any, wanted: Sequence[Value], level: int) -> l
     bare = result.levels == {level} and not result.abstract and not isinstance(seed, Value)
     grads: dict[int, Any] = {id(result): seed}
     for call in reversed(tape([result])):
-        dys = [grads.pop(id(out), None) for out in call.outs]
+        into = [i for i, x in enumerate(call.inputs) if isinstance(x, Value) and level in x.levels]
+        dys = [grads.pop(id(out), None) for out in call.outs] if into else []
         if all(dy is None for dy in dys):
             continue
-        into = [i for i, x in enumerate(call.inputs) if isinstance(x, Value) and level in x.levels]
-        if into and call.op.grad is None:
+        if call.op.grad is None:
             raise PlanError(f"{call.op.name}: has no gradient: {call.op.reason}")
         seen = Backward(call, bare)
         for i in into:
@@ -137,7 +137,8 @@ def scalar_loss(result: Any, where: str) -> tuple[Value, Any]:
 def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     """Value of f(*args) and its gradient: in the shape of the argument, or a tuple for several.
 
-    f returns a scalar, or (scalar, anything); the value is the same. Arrays of floats are differentiated; integers give None.
+    f returns a scalar, or (scalar, anything); the value is the same. Arrays of floats are differentiated; integers
+    give None.
 
     >>> value, grad = withgradient(lambda x: (x * x).sum(), np.array([1.0, 2.0], np.float32))
     >>> float(value), grad.tolist()

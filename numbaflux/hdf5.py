@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import mmap
@@ -11,7 +12,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
@@ -21,7 +22,6 @@ import numpy as np
 
 from .hdf5_objects import (
     ALIGNMENT,
-    MAX_ENTRIES,
     MAX_PIECES,
     MAX_RANK,
     PART,
@@ -31,6 +31,7 @@ from .hdf5_objects import (
     fail,
     line,
     objects,
+    places,
     require,
     superblock,
 )
@@ -82,9 +83,9 @@ def write(
     target = _checked(path)
     try:
         arrays = _collect(tensors, documents)
-        places = _places(arrays)
+        paths = places(arrays)
         digests = _digests(arrays)
-        _replace(target, lambda output: _fill(output, arrays, places, digests), mode)
+        _replace(target, lambda output: _fill(output, arrays, paths, digests), mode)
     except FileFormatError as error:
         raise FileFormatError(line(target, error)) from None
     return _file_digest(digests)
@@ -110,40 +111,20 @@ def read(path: str | os.PathLike[str]) -> File:
 # --------------------------------------------------------------------------------------------- names, digests, messages
 
 
+def lawful(name: str) -> bool:
+    """Whether a tensor or document may have this name.
+
+    >>> lawful("body.0.weight"), lawful("body/0")
+    (True, False)
+    """
+    return bool(_NAME.fullmatch(name))
+
+
 def _checked(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if not isinstance(name, str) or "://" in name or "\0" in name or not os.path.basename(name):
         raise FileFormatError(f"path must be text that names a file (no URL, no folder), got {ascii(name)[:200]}")
     return name
-
-
-def _places(names: Iterable[str]) -> dict[str, str]:
-    """HDF5 path of every dotted name: a group for each part; crowded groups are split into buckets ~0 to ~7."""
-    tree: dict[str, Any] = {}
-    for name in sorted(names):
-        *parents, last = name.split(".")
-        node = tree
-        for part in parents:
-            node = node.setdefault(part, {})
-            require(node is not None, "a name", "no continuation of another", name)
-        node[last] = None
-    places: dict[str, str] = {}
-    stack: list[tuple[str, str, dict[str, Any] | None]] = [("", "", tree)]
-    while stack:
-        name, path, children = stack.pop()
-        if children is None:
-            places[name[1:]] = path
-            continue
-        items = sorted(children.items())
-        step = 1
-        while step * MAX_ENTRIES < len(items):
-            step *= MAX_ENTRIES
-        if step == 1:
-            stack += [(f"{name}.{part}", f"{path}/{part}", child) for part, child in items]
-        else:
-            starts = range(0, len(items), step)
-            stack += [(name, f"{path}/~{i // step}", dict(items[i : i + step])) for i in starts]
-    return places
 
 
 def _parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -196,7 +177,7 @@ def _collect(tensors: Mapping[str, Any], documents: Mapping[str, Any]) -> dict[s
     """All datasets by full name, little-endian and in C order."""
     arrays: dict[str, Array] = {}
     for name in (*tensors, *documents):
-        require(bool(_NAME.fullmatch(name)), "a name", "up to 16 parts of A-Z a-z 0-9 _ - joined by dots", name)
+        require(lawful(name), "a name", "up to 16 parts of A-Z a-z 0-9 _ - joined by dots", name)
     for name, array in tensors.items():
         what = f"tensor {name[:100]}"
         require(isinstance(array, np.ndarray | np.generic), what, "a NumPy array", type(array).__name__)
@@ -226,7 +207,7 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
     require(size <= MAX_TEXT, "the size of all documents", f"at most {MAX_TEXT} bytes", size)
 
 
-def _fill(output: _Output, arrays: dict[str, Array], places: dict[str, str], digests: dict[str, str]) -> None:
+def _fill(output: _Output, arrays: dict[str, Array], paths: dict[str, str], digests: dict[str, str]) -> None:
     """Write all datasets by h5py, then see that our own parser takes what this libhdf5 made of them."""
     import h5py  # reading needs none of it
 
@@ -239,7 +220,7 @@ def _fill(output: _Output, arrays: dict[str, Array], places: dict[str, str], dig
             file.attrs.create(key, np.bytes_(value))
         groups = {"": file.id}
         for name in sorted(arrays):
-            *parents, last = places[name][1:].split("/")
+            *parents, last = paths[name][1:].split("/")
             here = ""
             for part in parents:
                 above, here = here, f"{here}/{part}"
@@ -270,7 +251,7 @@ def _create(h5py: Any, group: Any, name: str, array: Array, digest: str) -> None
 class _Output(FileIO):
     """A file that keeps its first failure for later: libhdf5 cannot close a file after a failed write."""
 
-    failure: OSError | None = None
+    failure: BaseException | None = None
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -278,14 +259,14 @@ class _Output(FileIO):
         while done < len(view) and self.failure is None:
             try:
                 done += super().write(view[done:])
-            except OSError as error:
+            except BaseException as error:  # Ctrl-C as well
                 self.failure = error
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
-        except OSError as error:
+        except BaseException as error:
             self.failure = self.failure or error
             return self.tell()
 
@@ -314,6 +295,9 @@ def _replace(target: str, fill: Callable[[_Output], None], mode: int) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+            raise
     finally:
         os.close(descriptor)
 
@@ -363,10 +347,10 @@ def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dic
     require(known, "the root's attributes", "format, version and digest of numbaflux", sorted(head.items()))
     require(head["version"] == str(VERSION), "the version of the format", f"{VERSION}", head["version"])
     paths = {".".join(part for part in path[1:].split("/") if part[0] != "~"): path for path in sorted(datasets)}
-    for name, place in _places(paths).items():
+    for name, place in places(paths).items():
         kind, _, rest = name.partition(".")
-        lawful = kind in ("tensors", "documents") and bool(_NAME.fullmatch(rest)) and paths[name] == place
-        require(lawful, f"the place of {name[:100]}", f"{place[:60]}", paths[name])
+        good = kind in ("tensors", "documents") and lawful(rest) and paths[name] == place
+        require(good, f"the place of {name[:100]}", f"{place[:60]}", paths[name])
     parents = {path.rsplit("/", i)[0] for path in datasets for i in range(1, path.count("/") + 1)} | {""}
     require(groups == parents, "groups", "those of the datasets, not more", sorted(groups - parents))
     require(len(paths) == len(datasets), "the number of names", f"{len(datasets)}", len(paths))

@@ -7,8 +7,8 @@ import os
 import re
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, NoReturn
 
 from .op import FileFormatError
 
@@ -155,6 +155,35 @@ def objects(data: memoryview) -> tuple[dict[str, str], set[str], dict[str, Datas
     return head, groups, datasets
 
 
+def places(names: Iterable[str]) -> dict[str, str]:
+    """HDF5 path of every dotted name: a group for each part; crowded groups are split into buckets ~0 to ~7."""
+    tree: dict[str, Any] = {}
+    for name in sorted(names):
+        *parents, last = name.split(".")
+        node = tree
+        for part in parents:
+            node = node.setdefault(part, {})
+            require(node is not None, "a name", "no continuation of another", name)
+        node[last] = None
+    found: dict[str, str] = {}
+    stack: list[tuple[str, str, dict[str, Any] | None]] = [("", "", tree)]
+    while stack:
+        name, path, children = stack.pop()
+        if children is None:
+            found[name[1:]] = path
+            continue
+        items = sorted(children.items())
+        step = 1
+        while step * MAX_ENTRIES < len(items):
+            step *= MAX_ENTRIES
+        if step == 1:
+            stack += [(f"{name}.{part}", f"{path}/{part}", child) for part, child in items]
+        else:
+            starts = range(0, len(items), step)
+            stack += [(name, f"{path}/~{i // step}", dict(items[i : i + step])) for i in starts]
+    return found
+
+
 class _Parser:
     """Reads objects; each byte of the file belongs to one of them or to the zeros that align the next."""
 
@@ -199,7 +228,8 @@ class _Parser:
                 require(at <= len(block), f"{what}: message", "inside its header", size)
                 if number == _CONTINUATION:
                     require(size == 16 and flags == 0, f"{what}: continuation", "of 16 bytes", size)
-                    blocks.append(self.block(*struct.unpack("<QQ", body), b"OCHK", what)[4:])
+                    place, length = struct.unpack("<QQ", body)
+                    blocks.append(self.block(place, length, b"OCHK", what)[4:])
                 else:
                     yield number, flags, body
             require(not any(block[at:]), f"{what}: end of header", "zeros", block[at:])

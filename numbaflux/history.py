@@ -9,7 +9,7 @@ from . import plots
 from .op import RangeError, expect
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from .plots import Figure
 
 FIXED = ("epoch", "loss", "validation_loss", "seconds", "samples_per_second")  # the other columns are metrics
 ENDS = 8  # rows shown at either end of a long history
@@ -18,7 +18,8 @@ ENDS = 8  # rows shown at either end of a long history
 class History(list[dict[str, Any]]):
     """Rows of plain numbers: epoch, loss, validation_loss, the metrics by name, seconds, samples_per_second.
 
-    loss is the mean over the epoch's samples while the model changed; seconds are those of its steps, without validation.
+    loss is the mean over the epoch's samples while the model changed; seconds are those of its steps, without
+    validation.
     interrupted: whether Ctrl-C ended the training.
 
     >>> history = History([{"epoch": 1, "loss": 0.5, "seconds": 0.1}, {"epoch": 2, "loss": 0.25, "seconds": 0.1}])

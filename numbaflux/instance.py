@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .kernels import table as T
 from .interpreter import array_at, interpret
+from .kernels import table as T
 from .lowering import Array, Block, Buf, Entry, Int, Num, Storage
 from .memory import Arena, Fence, aligned, before_fence, fenced
 from .native import WORD, native, threads
@@ -42,6 +42,8 @@ class Instance:
         self.cuts = self._cuts()
         self.where = self.head.ctypes.data
         self.call: Callable[[int, int, int], None] = native().runner[0] if native().works else self._interpret
+        if workers > 1 and threads().layer == "workqueue":
+            self.call = self._exclusive
 
     def _fill(self) -> None:
         """The arrays that the head points to, and the head."""
@@ -119,13 +121,15 @@ class Instance:
         return [start, move, a.shape[0] if a.shape else 1, lead, *a.shape[1:]]
 
     def _cuts(self) -> list[tuple[int, int]]:
-        """The waves of each native call: all in one unless the work takes long."""
+        """The waves of each native call: all in one unless the work takes long. Never between two that change
+        something for good: Ctrl-C must not leave half an update."""
         if not native().works:
             return [(0, self.plan.waves)]
         cuts, start, work = [], 0, 0.0
         for wave in range(self.plan.waves):
-            work += sum(e.work for g in self.plan.groups if g.wave == wave for e in g.entries) / self.workers
-            if work > SLICE:
+            entries = [e for g in self.plan.groups if g.wave == wave for e in g.entries]
+            work += sum(e.work for e in entries) / self.workers
+            if work > SLICE and not any(e.commits for e in entries):
                 cuts.append((start, wave + 1))
                 start, work = wave + 1, 0.0
         return [*cuts, (start, self.plan.waves)] if start < self.plan.waves or not cuts else cuts
@@ -157,6 +161,11 @@ class Instance:
                     arrays[number][...] = place  # type: ignore[index]
         if self.status[0]:
             raise self.plan.checks[self.status[0] - 1].check(self.status[1])  # type: ignore[misc]
+
+    def _exclusive(self, where: int, first: int, last: int) -> None:
+        """One region at a time: the workqueue layer ends the process where two threads enter it."""
+        with threads().exclusive:
+            native().runner[0](where, first, last)
 
     def _interpret(self, where: int, first: int, last: int) -> None:
         """What the native runner does, without it."""

@@ -1,4 +1,5 @@
-"""Runs a plan's table entry by entry through numba's own dispatchers: slow, the same bits; for when object files cannot be used."""
+"""Runs a plan's table entry by entry through numba's own dispatchers: slow, the same bits; for when object files
+cannot be used."""
 
 from __future__ import annotations
 

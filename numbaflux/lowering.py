@@ -1,6 +1,7 @@
 """From an operation to table entries: buffers, arguments cut by tile, and how rows are cut.
 
-An entry runs over `rows` of something (samples, rows of a weight, elements), `block` of them a tile. Blocks come from shapes alone.
+An entry runs over `rows` of something (samples, rows of a weight, elements), `block` of them a tile. Blocks come
+from shapes alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ SMALL = 4096  # elements a tile should have at least
 
 
 class Storage:
-    """Memory that a plan knows of: its own ("temp"), a caller's ("argument", by number), or an array that stays ("array")."""
+    """Memory that a plan knows of: its own ("temp"), a caller's ("argument", by number), or an array that stays
+    ("array")."""
 
     __slots__ = ("array", "keep", "kind", "nbytes", "number", "spec")
 
@@ -163,7 +165,8 @@ class Build:
         self.entries.append(Entry(kernel, args, rows, block, fixed, work or 0.3 * touched + 10, None, commits))
 
     def check(self, kernel: Any, *args: Array | Int | Block | Num, error: Callable[[int], Exception]) -> None:
-        """An entry that sets the status word, to the number it is given as its last argument, where its input is wrong."""
+        """An entry that sets the status word, to the number it is given as its last argument, where its input is
+        wrong."""
         number = 1 + sum(e.check is not None for e in self.entries)
         status = Array(self.status, (2,), write=True)
         self.add(kernel, status, *args, Int(number), rows=1, block=1)
@@ -187,7 +190,8 @@ def samples(n: int) -> int:
 
 
 def leading(shape: Shape) -> int:
-    """Rows over which an elementwise entry is cut: the first axis, or the first few where it is short and the array large."""
+    """Rows over which an elementwise entry is cut: the first axis, or the first few where it is short and the array
+    large."""
     rows, size = 1, math.prod(shape)
     for extent in shape:
         rows *= extent
@@ -219,5 +223,50 @@ def elementwise(b: Build, kernel: Any, out: Buf, *ins: Buf, numbers: Sequence[fl
     b.add(kernel, *arrays, *(Num(x, out.dtype) for x in numbers), rows=rows, block=block, work=cost * out.size + 10)
 
 
-def spec_of(buf: Buf) -> Spec:
-    return Spec(buf.shape, buf.dtype)
+def _numbers(out: Buf, attrs: dict[str, Any]) -> list[Int | Num]:
+    """Attrs as a kernel's last arguments: integers as int64, numbers in the output's dtype."""
+    return [Int(int(v)) if isinstance(v, int | np.integer) else Num(float(v), out.dtype) for v in attrs.values()]
+
+
+def elements(kernel: Any) -> Callable[..., None]:
+    """For one's own Op: kernel(y, *inputs, *attrs) over vectors of equal size, cut anywhere.
+
+    >>> import numba
+    >>> from numbaflux import Op, apply
+    >>> @numba.njit
+    ... def cube(y, x):
+    ...     for i in range(y.size):
+    ...         y[i] = x[i] * x[i] * x[i]
+    >>> CUBE = Op("cube", shape=lambda x: x, lower=elements(cube), grad=None, reason="only an example")
+    >>> apply(CUBE, np.array([2.0, 3.0], np.float32)).tolist()
+    [8.0, 27.0]
+    """
+
+    def lower(b: Build, out: Buf, *ins: Buf, **attrs: Any) -> None:
+        rows = leading(out.shape)
+        block = elements_block(rows, out.size // max(rows, 1))
+        arrays = [cut(out, write=True), *map(cut, ins)]
+        b.add(kernel, *arrays, *_numbers(out, attrs), rows=rows, block=block)
+
+    return lower
+
+
+def rows(kernel: Any) -> Callable[..., None]:
+    """For one's own Op: kernel(y, *inputs, *attrs) over matrices (n, everything else) of equal n, cut by rows."""
+
+    def lower(b: Build, out: Buf, *ins: Buf, **attrs: Any) -> None:
+        n = out.shape[0]
+        arrays = [cut(x, n, x.size // max(n, 1), write=x is out) for x in (out, *ins)]
+        b.add(kernel, *arrays, *_numbers(out, attrs), rows=n, block=elements_block(n, out.size // max(n, 1)))
+
+    return lower
+
+
+def one_tile(kernel: Any) -> Callable[..., None]:
+    """For one's own Op: kernel(y, *inputs, *attrs) over whole arrays of their own shapes, on one thread."""
+
+    def lower(b: Build, out: Buf, *ins: Buf, **attrs: Any) -> None:
+        arrays = [whole(x, write=x is out) for x in (out, *ins)]
+        b.add(kernel, *arrays, *_numbers(out, attrs), rows=1, block=1)
+
+    return lower

@@ -1,4 +1,5 @@
-"""Memory of one instance of a plan: an arena; or, to find kernels that reach too far, each buffer before an unreadable page."""
+"""Memory of one instance of a plan: an arena; or, to find kernels that reach too far, each buffer before an
+unreadable page."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def fenced() -> bool:
 class Arena:
     """One block: what all workers share, then a part for each worker."""
 
-    def __init__(self, shared: Mapping[int, int], size: int, private: Mapping[int, int], own: int, workers: int) -> None:
+    def __init__(
+        self, shared: Mapping[int, int], size: int, private: Mapping[int, int], own: int, workers: int
+    ) -> None:
         self.shared, self.private, self.size, self.own = shared, private, size, own
         self.bytes = aligned(size + workers * own)
         self.base = self.bytes.ctypes.data
@@ -47,7 +50,9 @@ class Arena:
 class Fence(Arena):
     """Each buffer in pages of its own, its end at an unreadable page; floats are NaN before each run."""
 
-    def __init__(self, shared: Mapping[int, int], size: int, private: Mapping[int, int], own: int, workers: int) -> None:
+    def __init__(
+        self, shared: Mapping[int, int], size: int, private: Mapping[int, int], own: int, workers: int
+    ) -> None:
         super().__init__(shared, 0, private, 0, workers)
         self.held: dict[tuple[int, int], np.ndarray] = {}
         self.lasting: set[int] = set()

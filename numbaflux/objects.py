@@ -1,8 +1,10 @@
 """The kernel cache: object files in verified containers, never pickles. Knows files and digests, nothing of compilers.
 
 A container is  magic | 8-byte length | SHA-256 of the body | body,  and the body a list of (name, object file).
-LLVM's loader crashes on a broken object file, so nothing is handed out before the digest was compared; what does not agree is rebuilt.
-A digest proves that a file is whole, not who wrote it: so the directories must belong to this user (or root, for a site's).
+LLVM's loader crashes on a broken object file, so nothing is handed out before the digest was compared; what does
+not agree is rebuilt.
+A digest proves that a file is whole, not who wrote it: so the directories must belong to this user (or root, for a
+site's).
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def unpack(data: bytes) -> Objects | None:
 
 
 def trusted(folder: Path) -> bool:
-    """Whether nobody but this user and root can put a file there: every folder of the path is theirs and closed to others."""
+    """Whether nobody but this user and root can put a file there: every folder of the path is theirs and closed to
+    others."""
     ours = {os.getuid(), 0}
     for part in [folder, *folder.parents]:
         info = part.stat()
@@ -71,12 +74,14 @@ class Store:
         self.listeners: list = []  # called as listener(event, name) with "hit", "built" or "rejected"
         path = os.environ.get("NUMBAFLUX_CACHE_PATH", "")
         self.shared = [Path(p) for p in path.split(":") if p] if shared is None else list(shared)
-        self.folder = self._open(home() if folder is None else folder)
-        self.folders = [f for f in [self.folder, *map(self._readable, self.shared)] if f]
+        own = home() if folder is None else folder
+        self.folder = self._open(own)
+        self.folders = [f for f in map(self._readable, [own, *self.shared]) if f]
 
     @staticmethod
     def _open(folder: Path) -> Path | None:
-        """The folder, made with mode 0700; None where it cannot be written or trusted: then kernels live in memory only."""
+        """The folder, made with mode 0700; None where it cannot be written or trusted: then kernels live in memory
+        only."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = folder.resolve()
@@ -109,7 +114,8 @@ class Store:
         return None
 
     def write(self, name: str, objects: Objects) -> None:
-        """Keep objects under a name: whole or not at all. A full or read-only disk costs a rebuild later, not this run."""
+        """Keep objects under a name: whole or not at all. A full or read-only disk costs a rebuild later, not this
+        run."""
         if self.folder is None:
             return
         try:

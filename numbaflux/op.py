@@ -64,7 +64,8 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """Arguments that an operation takes: a shape each (None: left out), their kinds (f float, i integer, b bool), and attrs.
+    """Arguments that an operation takes: a shape each (None: left out), their kinds (f float, i integer, b bool),
+    and attrs.
 
     Together an operation's examples use each of its kernels: `numbaflux cache warm` compiles what they need.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +36,8 @@ def place(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
 
 
 class Plan:
-    """What to run, relative to memory that instances bring: groups in waves, offsets in the arena and in a worker's own part."""
+    """What to run, relative to memory that instances bring: groups in waves, offsets in the arena and in a worker's
+    own part."""
 
     def __init__(self, build: Build) -> None:
         self.groups = schedule(build.entries)
@@ -58,7 +58,7 @@ class Plan:
 
     def workers(self) -> int:
         """How many threads a call of this plan uses."""
-        return 1 if self.serial else threads().now()
+        return 1 if self.serial or not self.calls else threads().now()
 
     def _place(self) -> None:
         """Lifetimes by wave; what lives in one group only, tile by tile, is one buffer a worker."""
@@ -128,5 +128,3 @@ def as_buf(array: np.ndarray) -> Buf:
     if not array.flags.c_contiguous:
         raise PlanError(f"plan: array must be C-contiguous, got strides {array.strides}")
     return Buf(Storage(array.nbytes, "array", array=array), array.shape, array.dtype)
-
-

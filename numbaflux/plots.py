@@ -15,12 +15,13 @@ from .op import ShapeError, expect
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.figure import SubFigure
 
     from .history import History
 
 COLOURS = ("#0b6fa4", "#d1495b", "#2e933c", "#edae49", "#6d597a")  # told apart by colour-blind readers, and in grey
-QUIET = "#8a8f98"
+GRID = "#e4e6ea"
 
 
 def figure(width: float, height: float) -> Figure:
@@ -31,7 +32,9 @@ def figure(width: float, height: float) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=130, layout="constrained")
+    made = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    made.get_layout_engine().set(w_pad=0.15, h_pad=0.1)
+    return made
 
 
 def learning_curves(history: History) -> Figure:
@@ -77,7 +80,7 @@ def _curves(axes: Axes, history: History, columns: dict[str, list[float]], ylabe
         )  # fmt: skip
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color="#e4e6ea", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     _bare(axes)
     if len(columns) > 1 or ylabel not in columns:
@@ -110,7 +113,8 @@ def confusion(axes: Axes, table: ArrayLike, names: Sequence[str] | None = None) 
     axes.tick_params(length=0)
     for i, j in np.argwhere(counts):
         colour = "white" if shares[i, j] > 0.5 else "black" if i == j else COLOURS[1]
-        axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour, fontsize=8)
+        weight = "normal" if i == j else "bold"
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour, fontsize=8, fontweight=weight)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

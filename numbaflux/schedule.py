@@ -110,12 +110,11 @@ def schedule(entries: Sequence[Entry]) -> list[Group]:
 
 
 def _ready(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:
-    """Whether all that an entry needs ran in earlier groups or stands in this one; the status is looked at between waves."""
+    """Whether all that an entry needs ran in earlier groups or stands in this one; the status is looked at between
+    waves."""
     if any(home.get(id(p)) in (None, group) for p in order.barrier[id(e)]):
         return False
-    return all(
-        id(p) in home and not (home[id(p)] is group and p.check is not None) for p, _ in order.earlier[id(e)]
-    )
+    return all(id(p) in home and not (home[id(p)] is group and p.check is not None) for p, _ in order.earlier[id(e)])
 
 
 def _near(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:

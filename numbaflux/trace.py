@@ -1,7 +1,8 @@
 """Values and the tape: what an operation was applied to. Computes nothing itself.
 
 A Value is concrete (it holds an array: eager, Python may branch on it) or abstract (a shape: a plan is being made).
-Each knows the call that made it, so the tape is the graph behind a result; `levels` says which open gradients it depends on.
+Each knows the call that made it, so the tape is the graph behind a result; `levels` says which open gradients it
+depends on.
 """
 
 from __future__ import annotations
@@ -114,10 +115,12 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     values = [x for x in inputs if isinstance(x, Value)]
     if not values:
         return run(op, list(inputs), attrs)
+    given = inputs
     inputs = tuple(x if x is None or isinstance(x, Value) else array_of(x, op.name) for x in inputs)
     call = Call(op, inputs, attrs)
     levels = frozenset().union(*(v.levels for v in values))
     if any(v.abstract for v in values):
+        _readable(op, given)
         specs = outputs(op, tuple(map(spec_of, inputs)), attrs)
         arrays: tuple[Any, ...] = (None,) * len(specs)
     else:
@@ -127,6 +130,16 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     pairs = enumerate(zip(specs, arrays, strict=True))
     call.outs = tuple(Value(s, a, call, i, levels) for i, (s, a) in pairs)
     return call.outs[0] if len(call.outs) == 1 else call.outs
+
+
+def _readable(op: Op, inputs: tuple[Any, ...]) -> None:
+    """Refuse captured arrays that a plan could not read where they are: of a copy, changes would not be seen."""
+    for x in inputs:
+        if isinstance(x, np.ndarray) and x.ndim and not x.flags.c_contiguous:
+            raise PlanError(
+                f"{op.name}: an array that a compiled function uses must be C-contiguous, got strides {x.strides}; "
+                "use np.ascontiguousarray(x) outside of it"
+            )
 
 
 def tape(results: list[Any]) -> list[Call]:

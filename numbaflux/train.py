@@ -27,7 +27,8 @@ BATCH = 1024  # samples at once where validation is arrays and the training data
 class Event:
     """What a callback is told at the end of each epoch.
 
-    epoch: from 1; batches: all steps of this training so far; history: up to this epoch; stop(): train no further epoch.
+    epoch: from 1; batches: all steps of this training so far; history: up to this epoch; stop(): train no further
+    epoch.
     """
 
     epoch: int

@@ -1,4 +1,5 @@
-"""Models as nested data: layers, lists, tuples and dicts of arrays. Walking, copying with other arrays, paths like body.0.weight."""
+"""Models as nested data: layers, lists, tuples and dicts of arrays. Walking, copying with other arrays, paths like
+body.0.weight."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Leaf(NamedTuple):
 
 
 def fields(node: Any) -> dict[str, str] | None:
-    """Of a layer: name -> kind of each field; of anything else None. A name with a leading dot adds nothing to paths."""
+    """Of a layer: name -> kind of each field; of anything else None. A name with a leading dot adds nothing to
+    paths."""
     return getattr(type(node), "__layer_fields__", None)
 
 
@@ -31,7 +33,7 @@ def children(node: Any, kind: str) -> list[tuple[str, Any, Any, str]] | None:
     """(name in the path, key, child, kind of an array there) of a node; None for a leaf."""
     known = fields(node)
     if known is not None:
-        out = []
+        out: list[tuple[str, Any, Any, str]] = []
         for name, what in known.items():
             value = getattr(node, name.lstrip("."))
             if name.startswith("."):
@@ -71,7 +73,8 @@ def layers(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def arrays(node: Any, *kinds: str) -> dict[str, np.ndarray]:
-    """Path -> array of each distinct array of a tree (of some kinds); one that stands in several places goes by the first.
+    """Path -> array of each distinct array of a tree (of some kinds); one that stands in several places goes by the
+    first.
 
     >>> a = np.ones(2)
     >>> list(arrays({"a": a, "b": [a, np.zeros(1)]}))
@@ -116,8 +119,15 @@ def rebuilt(node: Any, parts: list[tuple[Any, Any]]) -> Any:
     return fresh
 
 
+class Moves:
+    """Counts how often arrays of models gave way to others: plans that captured them are then made anew."""
+
+    count = 0
+
+
 def put(owner: Any, key: Any, array: Any) -> None:
     """Let a layer's field, or a list's or dict's place, be an array."""
+    Moves.count += 1
     if fields(owner) is not None:
         object.__setattr__(owner, key, array)
     else:

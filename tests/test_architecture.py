@@ -21,10 +21,10 @@ LEVELS = (
     ("trace", "run", "plan", "functions"),
     ("grad",),
     ("layers", "losses", "init", "optim"),
-    ("data", "metrics", "hdf5_json", "hdf5_objects", "hdf5", "checkpoint", "distributed"),
-    ("callbacks", "train"),
+    ("data", "metrics", "hdf5_json", "hdf5_objects", "hdf5", "models", "checkpoint", "contents", "distributed"),
+    ("plots", "history", "callbacks", "train"),
     ("__init__",),
-    ("cli", "__main__"),
+    ("info", "cli", "__main__"),
 )
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 
@@ -34,7 +34,7 @@ OWNERS = {
     "llvmlite": ("kernels", "native"),
     "h5py": ("hdf5",),
     "tqdm": ("train",),
-    "matplotlib": ("train",),
+    "matplotlib": ("plots",),
     "mpi4py": ("distributed",),
 }
 KERNELS_IMPORT = ("math", "numpy", "numba", "llvmlite")

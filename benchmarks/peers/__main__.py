@@ -1,4 +1,5 @@
-"""Side by side with PyTorch and NumPy: python -m benchmarks.peers [CASE ...] [--rounds N] [--seconds S] [--compile] [--check].
+"""Side by side with PyTorch and NumPy: python -m benchmarks.peers [CASE ...] [--rounds N] [--seconds S] [--compile]
+[--check].
 
 Peers take turns (A B A B ..), each in a process of its own; what is printed are medians over the rounds.
 """

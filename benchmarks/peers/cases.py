@@ -22,9 +22,7 @@ class Mlp:
         """(in, out) and (out,) of each layer."""
         rng = np.random.default_rng(self.seed)
         pairs = zip(self.sizes, self.sizes[1:], strict=False)
-        return [
-            ((rng.standard_normal((i, o)) / i**0.5).astype(np.float32), np.zeros(o, np.float32)) for i, o in pairs
-        ]
+        return [((rng.standard_normal((i, o)) / i**0.5).astype(np.float32), np.zeros(o, np.float32)) for i, o in pairs]
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(self.seed + 1)

@@ -1,4 +1,5 @@
-"""One peer, one case, in a process of its own: for each line on standard input, run for that many seconds, print microseconds a call.
+"""One peer, one case, in a process of its own: for each line on standard input, run for that many seconds, print
+microseconds a call.
 
 Peers: numbaflux, torch, torch-compile, numpy. The first line printed is the loss of step 20 (0 for products).
 """

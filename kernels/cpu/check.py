@@ -1,4 +1,5 @@
-"""Entries that look whether a step may go on: they set a flag, or the status word [code, detail] where it is still 0."""
+"""Entries that look whether a step may go on: they set a flag, or the status word [code, detail] where it is still
+0."""
 
 from ..jit import kernel
 

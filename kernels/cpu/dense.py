@@ -1,91 +1,139 @@
-"""Products of matrices, one tile of the result at a time: dense, matmul and their gradients, by strides alone."""
+"""Products of matrices, one tile of the result at a time: dense, matmul and their gradients, by strides alone.
 
-from numba import types
-from numba.extending import overload
+Every element is one chain of fused multiply-adds in order of depth, from its start on. How rows, columns or depth are
+cut, and whether A or B is packed, changes no bit.
+"""
 
-from ..jit import LANES, address, kernel
-from .tile import make_copy, make_product, make_strip, make_transpose, shape_of
+from ..jit import LANES, address, fma, kernel
+from .tile import make_copy, make_tiles, make_transpose, shape_of, strip
 
-ROWS = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
-LANES_OF = {types.float32: LANES, types.float64: LANES // 2}
-
-HEIGHT = shape_of(LANES, types.float32)[0]
-
-
-def _by_dtype(make):
-    """A function of kernels, f(array, *numbers): what make makes for the dtype of the array."""
-    made = {dtype: make(lanes, dtype) for dtype, lanes in LANES_OF.items()}
-
-    def f(array, *numbers):
-        raise NotImplementedError("compiled code only")
-
-    @overload(f)
-    def choose(array, *numbers):
-        g = made[array.dtype]
-        return lambda array, *numbers: g(*numbers)
-
-    return f
+WIDTH = 4 * LANES  # bytes of a vector register
+BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
+RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 
 
-_multiply, _strip, _copy, _turn = map(_by_dtype, (make_product, make_strip, make_copy, make_transpose))
+def make_product(width):
+    """The kernel product for vector registers of width bytes."""
+    height, vectors = shape_of(width)
+    narrow, double, short = make_tiles(height, 1, width), make_tiles(height, 2, width), make_tiles(2, vectors, width)
+    full = make_tiles(height, vectors, width, prefetch=True)
 
+    @kernel
+    def product(
+        c, a, b, start, rows, rows_left, cols, cols_left, depth, depth_left, c_row, a_row, a_k, b_row, start_row, packed
+    ):
+        """c[i*c_row + j] = start[i*start_row + j] + sum over s of a[i*a_row + s*a_k] * b[s*b_row + j], for one tile.
 
-@kernel
-def product(
-    c, a, b, start, rows, rows_left, cols, cols_left, depth, depth_left, c_row, a_row, a_k, b_row, start_row, packed
-):
-    """c[i*c_row + j] = start[i*start_row + j] + sum over s of a[i*a_row + s*a_k] * b[s*b_row + j], for one tile.
+        i < min(rows, rows_left), j < min(cols, cols_left), s < min(depth, depth_left).
+        start: empty: zero; start_row 0: a bias; c and c_row: what C holds already.
+        packed: 1: b is what pack makes of B for the same cols and depth; 2: a is what pack_rows makes of A for the same
+        rows and depth; 3: both. Strides of what is packed are not used.
+        """
+        m, n, k = min(rows, rows_left), min(cols, cols_left), min(depth, depth_left)
+        size = c.itemsize
+        lanes, block = width // size, BLOCK // size
+        parts = max(1, (k + block // 2) // block)
+        part = -(-k // parts)
+        from_c, from_a, from_b, first = address(c), address(a), address(b), address(start) if start.size else 0
+        up = k if packed & 2 else a_row
+        for p in range(parts):
+            k0 = p * part
+            d = min(part, k - k0)
+            j = 0
+            while j < n:
+                panel = strip(n - j, lanes, vectors)
+                w = min(n - j, panel)
+                step = 0
+                if packed & 1:  # ask for the next panel while this one is worked on
+                    b_row, step = w, size * w // max(1, m // height)
+                at_b = from_b + size * (j * k + k0 * w if packed & 1 else j + k0 * b_row)
+                ahead = at_b + size * w * k if packed & 1 else at_b
+                for ragged in range(2):
+                    tall, count = (m % height, 1) if ragged else (height, m // height)
+                    if tall * count == 0:
+                        continue
+                    if packed & 2:
+                        a_row, a_k = 1, tall
+                    i = m - tall if ragged else 0
+                    in_c = from_c + size * (i * c_row + j), c_row, height * c_row
+                    in_a = from_a + size * (i * up + k0 * a_k), a_row, height * up, a_k
+                    in_start = first + size * (i * start_row + j) if first else 0, start_row, height * start_row
+                    work = (c, count, tall, w, d, *in_c, *in_a, at_b, b_row, *in_start, ahead, step)
+                    if tall <= 2:
+                        short(*work)
+                    elif panel == vectors * lanes:
+                        full(*work)
+                    elif panel == 2 * lanes:
+                        double(*work)
+                    else:
+                        narrow(*work)
+                j += w
+            first, start_row = from_c, c_row
 
-    i < min(rows, rows_left), j < min(cols, cols_left), s < min(depth, depth_left).
-    start: empty: zero; start_row 0: a bias; c and c_row: what C holds already.
-    packed: 1: b is what pack makes of B for the same cols and depth; 2: a is what pack_rows makes of A for the same
-    rows and depth; 3: both. Strides of what is packed are not used.
-    """
-    m, n, k = min(rows, rows_left), min(cols, cols_left), min(depth, depth_left)
-    first = address(start) if start.size else 0
-    in_a, in_b = (address(a), a_row, a_k, packed & 2), (address(b), b_row, packed & 1)
-    work = (m, n, k, address(c), c_row, *in_a, *in_b, first, start_row)
-    _multiply(c, *work)
-
-
-@kernel
-def _pack(p, b, n, k, first, last, b_row, b_col, width):
-    """Rows first .. last of B's k rows into panels of width columns; width 0: those that product walks."""
-    size, lanes = p.itemsize, LANES * 4 // p.itemsize
-    pp, pb = address(p), address(b)
-    s0 = first
-    while s0 < last:
-        s1 = min(s0 + ROWS, last) if b_col == 1 else last
-        j = 0
-        while j < n:
-            w = min(n - j, width if width else _strip(p, n - j))
-            for v in range(0, w, lanes):
-                to, source = pp + size * (j * k + v), pb + size * (j + v) * b_col
-                if b_col == 1:
-                    for s in range(s0, s1):
-                        _copy(p, w - v, to + size * s * w, source + size * s * b_row)
-                else:
-                    for s in range(s0, s1, lanes):
-                        _turn(p, min(lanes, s1 - s), min(lanes, w - v), to + size * s * w, w, source + size * s, b_col)
-            j += w
-        s0 = s1
-
-
-@kernel
-def pack(p, b, cols, cols_left, depth, depth_left, first, count, b_row, b_col):
-    """Rows first .. first + count of B, at b[s*b_row + j*b_col], into panels as wide as the strips that product walks.
-
-    The panel of column j starts at p[j*k] and holds k = min(depth, depth_left) rows of its width. b_row or b_col is 1.
-    """
-    n, k = min(cols, cols_left), min(depth, depth_left)
-    _pack(p, b, n, k, first, min(first + count, k), b_row, b_col, 0)
+    return product
 
 
 @kernel
-def pack_rows(p, a, rows, rows_left, depth, depth_left, a_row, a_k):
-    """A, at a[i*a_row + s*a_k], into panels as high as the tiles of product. a_row or a_k is 1.
+def plain_product(c, a, b, start, m, n, k, c_row, a_row, a_k, b_row, start_row):
+    """What product computes, as a triple loop: the same chains, the same bits."""
+    for i in range(m):
+        for j in range(n):
+            x = start[i * start_row + j] if start.size else c.dtype.type(0)
+            for s in range(k):
+                x = fma(a[i * a_row + s * a_k], b[s * b_row + j], x)
+            c[i * c_row + j] = x
 
-    The panel of row i starts at p[i*k] and holds k columns of its height.
-    """
-    m, k = min(rows, rows_left), min(depth, depth_left)
-    _pack(p, a, m, k, 0, k, a_k, a_row, HEIGHT)
+
+def make_pack(width):
+    """The kernels pack and pack_rows for vector registers of width bytes."""
+    height, vectors = shape_of(width)
+    copy, transpose = make_copy(width), make_transpose(width)
+
+    @kernel
+    def panels(p, b, n, k, first, last, b_row, b_col, fixed):
+        """Rows first .. last of B's k rows into panels of fixed columns; 0: into the strips that product walks."""
+        size, lanes = p.itemsize, width // p.itemsize
+        from_p, from_b = address(p), address(b)
+        s0 = first
+        while s0 < last:
+            s1 = min(s0 + RUN, last) if b_col == 1 else last
+            j = 0
+            while j < n:
+                w = min(n - j, fixed if fixed else strip(n - j, lanes, vectors))
+                for v in range(0, w, lanes):
+                    to, source = from_p + size * (j * k + v), from_b + size * (j + v) * b_col
+                    if b_col == 1:
+                        for s in range(s0, s1):
+                            copy(p, w - v, to + size * s * w, source + size * s * b_row)
+                    else:
+                        for s in range(s0, s1, lanes):
+                            some = min(lanes, s1 - s), min(lanes, w - v)
+                            transpose(p, some[0], some[1], to + size * s * w, w, source + size * s, b_col)
+                j += w
+            s0 = s1
+
+    @kernel
+    def pack(p, b, cols, cols_left, depth, depth_left, first, count, b_row, b_col):
+        """Rows first .. first + count of B, at b[s*b_row + j*b_col], into the strips that product walks.
+
+        The panel that starts with column j starts at p[j*k] and holds k = min(depth, depth_left) rows of its own width.
+        b_row or b_col is 1.
+        """
+        k = min(depth, depth_left)
+        panels(p, b, min(cols, cols_left), k, first, min(first + count, k), b_row, b_col, 0)
+
+    @kernel
+    def pack_rows(p, a, rows, rows_left, depth, depth_left, a_row, a_k):
+        """A, at a[i*a_row + s*a_k], into panels as high as the tiles of product.
+
+        The panel that starts with row i starts at p[i*k] and holds k = min(depth, depth_left) columns of its height.
+        a_row or a_k is 1.
+        """
+        k = min(depth, depth_left)
+        panels(p, a, min(rows, rows_left), k, 0, k, a_k, a_row, height)
+
+    return pack, pack_rows
+
+
+product = make_product(WIDTH)
+pack, pack_rows = make_pack(WIDTH)

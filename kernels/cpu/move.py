@@ -8,10 +8,8 @@ from ..scalar import inlined
 from .reduce import part
 from .tile import make_transpose
 
-TRANSPOSE = {  # by the bits of an element: the side of a block held in registers, and the intrinsic that turns it
-    32: (LANES, make_transpose(LANES, types.float32)),
-    64: (LANES // 2, make_transpose(LANES // 2, types.float64)),
-}
+WIDTH = 4 * LANES  # bytes of a vector register
+transpose = make_transpose(WIDTH)
 
 
 @kernel
@@ -35,17 +33,17 @@ def turn(y, x, y_row, x_column, rows, columns):
 
 @overload(turn)
 def choose_turn(y, x, y_row, x_column, rows, columns):
-    bits = getattr(y.dtype, "bitwidth", 8)  # bool has none
-    if bits not in TRANSPOSE:
+    if y.dtype not in (types.float32, types.float64, types.int64):
         return plain_turn
-    lanes, transpose = TRANSPOSE[bits]
+    lanes = WIDTH * 8 // y.dtype.bitwidth
 
     def by_registers(y, x, y_row, x_column, rows, columns):
         to, source, size = address(y), address(x), y.itemsize
         for top in range(0, rows, lanes):
             for left in range(0, columns, lanes):
+                m, n = min(rows - top, lanes), min(columns - left, lanes)
                 target, start = to + (top * y_row + left) * size, source + (top + left * x_column) * size
-                transpose(min(rows - top, lanes), min(columns - left, lanes), target, y_row, start, x_column)
+                transpose(y, m, n, target, y_row, start, x_column)
 
     return by_registers
 

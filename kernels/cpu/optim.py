@@ -8,12 +8,14 @@ from ..jit import kernel, sqrt
 STEP, POWER1, POWER2, BETA1, BETA2, ETA, EPS, DECAY, ETA_DECAY = range(9)
 WORDS = 9
 
+
 @kernel
 def descent(p, g, hyper):
     """p -= eta g"""
     eta = p.dtype.type(hyper[ETA])
     for i in range(p.size):
         p[i] -= eta * g[i]
+
 
 @kernel
 def momentum(p, v, g, hyper):
@@ -23,9 +25,11 @@ def momentum(p, v, g, hyper):
         v[i] = rho * v[i] + eta * g[i]
         p[i] -= v[i]
 
+
 @kernel
 def adam(p, m, v, g, hyper):
-    """Kingma and Ba 2015, algorithm 1; with decay Loshchilov and Hutter 2019: p -= eta m^ / (sqrt(v^) + eps) + decay p."""
+    """Kingma and Ba 2015, algorithm 1; with decay Loshchilov and Hutter 2019: p -= eta m^ / (sqrt(v^) + eps) +
+    decay p."""
     t = p.dtype.type
     beta1, beta2, eps, one = t(hyper[BETA1]), t(hyper[BETA2]), t(hyper[EPS]), t(1)
     keep = t(1.0 - hyper[DECAY] - hyper[ETA] * hyper[ETA_DECAY])
@@ -35,6 +39,7 @@ def adam(p, m, v, g, hyper):
         m[i] = beta1 * m[i] + (one - beta1) * g[i]
         v[i] = beta2 * v[i] + (one - beta2) * (g[i] * g[i])
         p[i] = keep * p[i] - rate * m[i] / (sqrt(root * v[i]) + eps)
+
 
 @kernel
 def tick(hyper):

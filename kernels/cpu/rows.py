@@ -1,4 +1,5 @@
-"""Reductions over the leading axis of one tile x(k, inner), and repetition along it: what a tile of samples adds to a slot."""
+"""Reductions over the leading axis of one tile x(k, inner), and repetition along it: what a tile of samples adds to
+a slot."""
 
 from ..jit import kernel
 from ..scalar import maximum, typed

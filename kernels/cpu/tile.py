@@ -1,24 +1,24 @@
-"""The register tile in LLVM IR, and the product of two matrices made of such tiles; a plain loop as its oracle.
+"""The register tile of a product of matrices, and copies and transposes of one register's width, in LLVM IR.
 
-Pointers are addresses in bytes (0: none), strides count elements and may be negative. Every element of a product is one
-chain of fused multiply-adds in order of depth, from its start on: how rows, columns or depth were cut changes no bit.
+Made for a width of vector registers in bytes: 64, 32 or 16. An array as first argument says float32 or float64, nothing
+else. Pointers are addresses in bytes (0: none), strides count elements and may be negative.
 """
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..jit import HAS_FMA, fma, kernel
+from ..jit import HAS_FMA, kernel
 
-BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
 i32, i64 = ir.IntType(32), ir.IntType(64)
 
 
 class Vectors:
     """The vector instructions of one width and dtype, written where a builder stands."""
 
-    def __init__(self, builder, lanes, dtype):
-        self.builder, self.lanes, self.size = builder, lanes, dtype.bitwidth // 8
+    def __init__(self, builder, width, dtype):
+        self.builder, self.size = builder, dtype.bitwidth // 8
+        self.lanes = lanes = width // self.size
         self.item = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
         self.vector = ir.VectorType(self.item, lanes)
         self.zero = ir.Constant(self.vector, [0.0] * lanes)
@@ -98,17 +98,15 @@ class Vectors:
         return [self.merge((v, before), (w, end)) for v, w in zip(values, new, strict=True)]
 
 
-def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
-    """The intrinsic tiles(count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up,
-    ahead, step): count tiles one below another, each C = start + A B in registers.
+def make_tiles(rows, vectors, width, prefetch=False):
+    """The intrinsic tiles(like, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row,
+    start_up, ahead, step): count tiles one below another, each C = start + A B in registers.
 
-    m <= rows, n <= vectors * lanes, k >= 0. From one tile to the next c, a and start move by *_up. start 0: from zero.
+    m <= rows, n <= vectors of lanes, k >= 0. From one tile to the next c, a and start move by *_up. start 0: from zero.
     With prefetch, every round of the depth asks for the line at ahead and moves that by step bytes, through all tiles.
     Columns are masked; a row beyond m repeats row m - 1 and stores the same numbers again: no edge has code of its own.
     """
-    size = dtype.bitwidth // 8
-    column = [i64(size * lanes * v) for v in range(vectors)]
-    free_masks = lanes * dtype.bitwidth == 512
+    column = [i64(width * v) for v in range(vectors)]
 
     def start_values(simd, start, in_start, masks):
         """What start holds, or zero where there is none."""
@@ -145,15 +143,16 @@ def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
 
     @intrinsic
     def tiles(
-        typing, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up, ahead, step
+        typing, like, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up,
+        ahead, step
     ):
         def generate(context, bd, sig, args):
-            count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args
+            _, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args
             start, start_row, start_up, ahead, step = rest
-            simd = Vectors(bd, lanes, dtype)
+            simd = Vectors(bd, width, like.dtype)
 
             def in_bytes(*strides):
-                return [bd.mul(stride, i64(size)) for stride in strides]
+                return [bd.mul(stride, i64(simd.size)) for stride in strides]
 
             def offsets(stride):
                 last = bd.mul(bd.sub(m, i64(1)), stride)
@@ -169,103 +168,47 @@ def make_tiles(rows, vectors, lanes, dtype, prefetch=False):
 
                 simd.loop(count, [a, ahead, c, start], [a_up, bd.mul(step, k), c_up, start_up], [], body)
 
-            masks = [simd.first(bd.sub(n, i64(lanes * v))) for v in range(vectors)]
-            if free_masks:
+            masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
+            if width == 64:  # AVX-512 masks at no cost
                 all_tiles(masks)
             else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(lanes * vectors))) as (whole, ragged):
+                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
                     with whole:
                         all_tiles([None] * vectors)
                     with ragged:
                         all_tiles(masks)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 18), generate
+        return types.void(like, *[types.intp] * 18), generate
 
     return tiles
 
 
-def shape_of(lanes, dtype):
+def shape_of(width):
     """Rows and vectors of the largest tile: 24 of 32 registers with AVX-512, else 12 of 16."""
-    return (8, 3) if lanes * dtype.bitwidth == 512 else (6, 2)
+    return (8, 3) if width == 64 else (6, 2)
 
 
-def make_strip(lanes, dtype):
-    """The kernel strip(left): how many of the columns left the next tiles take, before masking."""
-    one, two, most = lanes, 2 * lanes, shape_of(lanes, dtype)[1] * lanes
+@kernel
+def strip(left, lanes, vectors):
+    """How many of the columns left the next tiles take, before masking.
 
-    @kernel
-    def strip(left):
-        """Two vectors twice rather than three and one: a tile one vector wide is bound by loads, at 70 %."""
-        if left > 2 * two or two < left <= most:
-            return most
-        return two if left > one else one
-
-    return strip
-
-
-def make_product(lanes, dtype):
-    """The kernel product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row).
-
-    packed_b: B lies in panels as wide as strip says, each k rows of its own width, one after another, b_row is unused;
-    packed_a: A lies in panels as high as the largest tile, each k columns of its own height, a_row and a_k are unused.
+    Two vectors twice rather than three and one: a tile one vector wide is bound by its loads, at 70 % of the speed.
     """
-    size, height, vectors = dtype.bitwidth // 8, *shape_of(lanes, dtype)
-    narrow, double = make_tiles(height, 1, lanes, dtype), make_tiles(height, 2, lanes, dtype)
-    full, short = make_tiles(height, vectors, lanes, dtype, prefetch=True), make_tiles(2, vectors, lanes, dtype)
-    strip, most, block = make_strip(lanes, dtype), vectors * lanes, BLOCK // size
-
-    @kernel
-    def product(m, n, k, c, c_row, a, a_row, a_k, packed_a, b, b_row, packed_b, start, start_row):
-        parts = max(1, (k + block // 2) // block)
-        depth = -(-k // parts)
-        up = k if packed_a else a_row
-        for part in range(parts):
-            k0 = part * depth
-            d = min(depth, k - k0)
-            j = 0
-            while j < n:
-                width = strip(n - j)
-                w = min(n - j, width)
-                step = 0
-                if packed_b:  # ask for the next panel while this one is worked on
-                    b_row, step = w, size * w // max(1, m // height)
-                at_b = b + size * (j * k + k0 * w if packed_b else j + k0 * b_row)
-                ahead = at_b + size * w * k if packed_b else at_b
-                for ragged in range(2):
-                    rows, count = (m % height, 1) if ragged else (height, m // height)
-                    if rows * count == 0:
-                        continue
-                    if packed_a:
-                        a_row, a_k = 1, rows
-                    i = m - rows if ragged else 0
-                    in_c = c + size * (i * c_row + j), c_row, height * c_row
-                    in_a = a + size * (i * up + k0 * a_k), a_row, height * up, a_k
-                    in_start = start + size * (i * start_row + j) if start else 0, start_row, height * start_row
-                    work = (count, rows, w, d, *in_c, *in_a, at_b, b_row, *in_start, ahead, step)
-                    if rows <= 2:
-                        short(*work)
-                    elif width == most:
-                        full(*work)
-                    elif width == 2 * lanes:
-                        double(*work)
-                    else:
-                        narrow(*work)
-                j += w
-            start, start_row = c, c_row
-
-    return product
+    if left > 4 * lanes or 2 * lanes < left <= vectors * lanes:
+        return vectors * lanes
+    return 2 * lanes if left > lanes else lanes
 
 
-def make_copy(lanes, dtype):
-    """The intrinsic copy(n, to, source) of one vector, or of its first n < lanes numbers."""
+def make_copy(width):
+    """The intrinsic copy(like, n, to, source) of one vector, or of its first n < lanes numbers."""
 
     @intrinsic
-    def copy(typing, n, to, source):
+    def copy(typing, like, n, to, source):
         def generate(context, bd, sig, args):
-            n, to, source = args
-            simd, here = Vectors(bd, lanes, dtype), i64(0)
-            with bd.if_else(bd.icmp_signed("<", n, i64(lanes))) as (ragged, whole):
+            _, n, to, source = args
+            simd, here = Vectors(bd, width, like.dtype), i64(0)
+            with bd.if_else(bd.icmp_signed("<", n, i64(simd.lanes))) as (ragged, whole):
                 with ragged:
                     mask = simd.first(n)
                     simd.store(simd.load(source, here, mask), to, here, mask)
@@ -273,17 +216,17 @@ def make_copy(lanes, dtype):
                     simd.store(simd.load(source, here, None), to, here, None)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 3), generate
+        return types.void(like, *[types.intp] * 3), generate
 
     return copy
 
 
-def make_transpose(lanes, dtype):
-    """The intrinsic transpose(m, n, to, to_row, source, source_row): to[i, j] = source[j, i], i < m, j < n."""
-    free_masks = lanes * dtype.bitwidth == 512
+def make_transpose(width):
+    """The intrinsic transpose(like, m, n, to, to_row, source, source_row): to[i, j] = source[j, i], i < m, j < n."""
 
     def transposed(simd, rows):
         """Exchanges the corners of the whole block, then of its quarters, and so on."""
+        lanes = simd.lanes
         half = lanes // 2
         while half:
             low = [j if not j & half else lanes + j - half for j in range(lanes)]
@@ -297,10 +240,11 @@ def make_transpose(lanes, dtype):
         return rows
 
     @intrinsic
-    def transpose(typing, m, n, to, to_row, source, source_row):
+    def transpose(typing, like, m, n, to, to_row, source, source_row):
         def generate(context, bd, sig, args):
-            m, n, to, to_row, source, source_row = args
-            simd = Vectors(bd, lanes, dtype)
+            _, m, n, to, to_row, source, source_row = args
+            simd = Vectors(bd, width, like.dtype)
+            lanes = simd.lanes
             to_row, source_row = bd.mul(to_row, i64(simd.size)), bd.mul(source_row, i64(simd.size))
             last, numbers = bd.sub(n, i64(1)), [i64(i) for i in range(lanes)]
             to_rows = [bd.mul(to_row, i) for i in numbers]
@@ -312,7 +256,7 @@ def make_transpose(lanes, dtype):
                     simd.store(row, to, offset, mask)
 
             masks = simd.first(m), [simd.first(bd.select(bd.icmp_signed("<", i, m), n, i64(0))) for i in numbers]
-            if free_masks:
+            if width == 64:
                 write(*masks)
             else:
                 all_on = bd.and_(bd.icmp_signed("==", m, i64(lanes)), bd.icmp_signed("==", n, i64(lanes)))
@@ -323,17 +267,6 @@ def make_transpose(lanes, dtype):
                         write(*masks)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 6), generate
+        return types.void(like, *[types.intp] * 6), generate
 
     return transpose
-
-
-@kernel
-def plain_product(c, a, b, start, m, n, k, c_row, a_row, a_k, b_row, start_row):
-    """What product computes, written as a triple loop over one-dimensional arrays: the same chains, the same bits."""
-    for i in range(m):
-        for j in range(n):
-            x = start[i * start_row + j] if start.size else c.dtype.type(0)
-            for s in range(k):
-                x = fma(a[i * a_row + s * a_k], b[s * b_row + j], x)
-            c[i * c_row + j] = x

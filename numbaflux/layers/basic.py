@@ -44,7 +44,9 @@ class Chain:
             return
         texts = isinstance(names, tuple) and all(isinstance(n, str) for n in names)
         expect(texts, "Chain", "names", "a tuple of texts", type(names).__name__, error=DTypeError)
-        expect(len(set(names)) == len(names) == len(layers), "Chain", "names", f"{len(layers)} different ones", str(names))
+        expect(
+            len(set(names)) == len(names) == len(layers), "Chain", "names", f"{len(layers)} different ones", str(names)
+        )
         bad = [n for n in names if not n or "." in n or n in ("layers", "names")]
         expect(not bad, "Chain", "names", "without dots, and not layers or names", ", ".join(bad))
 
@@ -115,7 +117,7 @@ class Dense:
         expect(w.ndim == 2 and w.size > 0, "Dense", "weight", "of shape (in, out)", str(w.shape), error=ShapeError)
         good = b is None or isinstance(b, np.ndarray) and b.shape == w.shape[1:] and b.dtype == w.dtype
         expect(good, "Dense", "bias", f"None or {w.dtype} of shape {w.shape[1:]}",
-               f"{getattr(b, 'dtype', type(b).__name__)} of shape {np.shape(b)}", error=ShapeError)  # fmt: skip
+               f"{getattr(b, 'dtype', type(b).__name__)} of shape {getattr(b, 'shape', None)}", error=ShapeError)  # fmt: skip
         expect(callable(self.activation), "Dense", "activation", "a function", type(self.activation).__name__,
                error=DTypeError)  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, dataclass_transform
 import numpy as np
 
 from ..op import ShapeError, expect
-from ..tree import BUFFER, PARAM, STATIC, leaves
+from ..tree import BUFFER, PARAM, STATIC, Moves, children, fields, layers, leaves
 
 C = TypeVar("C", bound=type)
 
@@ -42,12 +42,12 @@ def layer(cls: C) -> C:
     >>> Shift(np.ones(2, np.float32))(np.zeros((1, 2), np.float32)).tolist()
     [[1.0, 1.0]]
     """
-    made = dataclasses.dataclass(eq=False, repr=False)(cls)
-    kinds = {f.name: f.metadata.get("kind", STATIC) for f in dataclasses.fields(made)}  # type: ignore[arg-type]
-    made.__layer_fields__ = {("." + n if k == "spread" else n): k for n, k in kinds.items()}  # type: ignore[attr-defined]
-    made.__setattr__ = _assign  # type: ignore[assignment, method-assign]
-    made.__getstate__ = _free  # type: ignore[assignment, method-assign]
-    made.__repr__ = show  # type: ignore[assignment, method-assign]
+    made: Any = dataclasses.dataclass(eq=False, repr=False)(cls)
+    kinds = {f.name: f.metadata.get("kind", STATIC) for f in dataclasses.fields(made)}
+    made.__layer_fields__ = {("." + n if k == "spread" else n): k for n, k in kinds.items()}
+    made.__setattr__ = _assign
+    made.__getstate__ = _free
+    made.__repr__ = show
     return made
 
 
@@ -60,6 +60,7 @@ def _assign(self: Any, name: str, value: Any) -> None:
                "build a new layer for other sizes", ShapeError)  # fmt: skip
         old[...] = new
     else:
+        Moves.count += isinstance(self.__dict__.get(name), np.ndarray)
         object.__setattr__(self, name, value)
 
 
@@ -80,32 +81,30 @@ def show(model: Any) -> str:
 
 def _lines(node: Any, label: str, depth: int) -> list[str]:
     indent = "  " * depth + (f"{label}: " if label else "")
-    inside = inside(node)
-    if inside:
-        lines = [f"{indent}{type(node).__name__}("]
-        for name, child in inside:
+    below = inside(node)
+    if below:
+        own = {name: getattr(node, name) for name, kind in fields(node).items() if kind == PARAM}  # type: ignore[union-attr]
+        lines = [_counted(f"{indent}{type(node).__name__}(", own)]
+        for name, child in below:
             lines += _lines(child, name, depth + 1)
         return [*lines, "  " * depth + ")"]
-    text = f"{indent}{one_line(node)},"
+    return [_counted(f"{indent}{one_line(node)},", node)]
+
+
+def _counted(text: str, node: Any) -> str:
     count = sum(leaf.array.size for leaf in leaves(node) if leaf.kind == PARAM)
-    return [f"{text:<48} # {count:_} parameters{_flags(node)}" if count else text]
+    return f"{text:<48} # {count:_} parameters{_flags(node)}" if count else text
 
 
 def inside(node: Any) -> list[tuple[str, Any]]:
-    """The named children of a layer that holds others."""
-    known = getattr(type(node), "__layer_fields__", None)
-    if known is None:
-        return []
+    """The named children of a layer that holds others: layers, and functions that stand among them."""
+    known = fields(node)
     out: list[tuple[str, Any]] = []
-    for name, kind in known.items():
-        value = getattr(node, name.lstrip("."))
-        if kind == "spread":
-            names = getattr(node, "names", None) or map(str, range(len(value)))
-            out += list(zip(names, value, strict=True))
-        elif hasattr(type(value), "__layer_fields__"):
-            out.append((name, value))
-        elif isinstance(value, list | tuple) and any(hasattr(type(v), "__layer_fields__") for v in value):
-            out += [(f"{name}.{i}", v) for i, v in enumerate(value)]
+    for name, _, child, _ in children(node, STATIC) if known is not None else ():  # type: ignore[union-attr]
+        if name not in known or fields(child) is not None:  # type: ignore[operator]
+            out.append((name, child))
+        elif any(True for _ in layers(child)):
+            out += [(f"{name}.{key}", one) for key, _, one, _ in children(child, STATIC) or ()]
     return out
 
 
@@ -122,7 +121,9 @@ def one_line(node: Any) -> str:
         if isinstance(value, np.ndarray):
             parts.append(f"{name}={'×'.join(map(str, value.shape)) or 'scalar'}")
         else:
-            parts.append(f"{name}={name_of(value) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)}")
+            parts.append(
+                f"{name}={name_of(value) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)}"
+            )
     return f"{type(node).__name__}({', '.join(parts)})"
 
 

@@ -188,7 +188,9 @@ MATMUL = Op(
 
 def _batched_shape(a: Spec, b: Spec, ta: bool, tb: bool) -> Spec:
     _check("matmul", ("a", a), ("b", b))
-    expect(a.shape[:-2] == b.shape[:-2], "matmul", "b", f"of shape {a.shape[:-2]} + (k, n)", str(b.shape), error=ShapeError)
+    expect(
+        a.shape[:-2] == b.shape[:-2], "matmul", "b", f"of shape {a.shape[:-2]} + (k, n)", str(b.shape), error=ShapeError
+    )
     p = _sides(a.shape[-2:], b.shape[-2:], ta, tb)
     inside = b.shape[-1] if tb else b.shape[-2]
     expect(p.k == inside, "matmul", "b", f"with {p.k} rows", str(b.shape), error=ShapeError)
@@ -204,7 +206,8 @@ def _batched_lower(b: Build, out: Buf, left: Buf, right: Buf, ta: bool, tb: bool
     if packed:
         panels = b.temp((count, p.k * p.n), right.dtype)
         b.add("dense.pack", Array(panels, (count * p.k * p.n,), cut=True, write=True), matrices, Int(p.n),
-              Int(p.n), Int(p.k), Int(p.k), Int(0), Int(p.k), Int(p.b_row), Int(p.b_col), rows=count, block=1, fixed=True, work=0.5 * count * p.k * p.n)  # fmt: skip
+              Int(p.n), Int(p.k), Int(p.k), Int(0), Int(p.k), Int(p.b_row), Int(p.b_col), rows=count, block=1,
+              fixed=True, work=0.5 * count * p.k * p.n)  # fmt: skip
         matrices = Array(panels, (count * p.k * p.n,), cut=True)
     b.add(
         "dense.product", Array(out, (count * p.m * p.n,), cut=True, write=True),

@@ -1,4 +1,5 @@
-"""Operations that move elements: shapes, axes, slices, concatenation, rows by index, dtype. Numbers are never changed but by cast."""
+"""Operations that move elements: shapes, axes, slices, concatenation, rows by index, dtype. Numbers are never
+changed but by cast."""
 
 from __future__ import annotations
 
@@ -58,6 +59,7 @@ def _permute_lower(b: Build, out: Buf, x: Buf, axes: Shape) -> None:
         else:
             merged.append([extent, stride])
     expect(len(merged) <= 5, "transpose", "axes", "at most 5 once neighbours are joined", str(axes), error=ShapeError)
+    merged = merged or [[1, 1]]  # the kernel looks for an axis whose elements are neighbours
     merged += [[1, 0]] * (5 - len(merged))
     rows = merged[0][0]
     source = Array(x, (x.size,), per_row=merged[0][1])

@@ -1,10 +1,10 @@
-"""Sums, maxima and repetition along axes start..stop: shape (outer, k, inner) each; other axes by reshape and permute."""
+"""Sums, maxima and repetition along axes start..stop: shape (outer, k, inner) each; other axes by reshape and
+permute."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
 
 from ..lowering import Array, Buf, Build, Num, cut, elements_block, leading, samples, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
@@ -43,7 +43,9 @@ def reduce_lower(kernel: str, b: Build, out: Buf, x: Buf, start: int, stop: int,
     b.add(f"rows.{kernel}", one, cut(x, k, inner), *extra, rows=rows, block=block, fixed=True)
     if tiles > 1:
         ones = [Num(1.0, x.dtype) for _ in extra]
-        b.add(f"reduce.{kernel}", whole(out, 1, inner, write=True), whole(slots, 1, tiles, inner), *ones, rows=1, block=1)
+        b.add(
+            f"reduce.{kernel}", whole(out, 1, inner, write=True), whole(slots, 1, tiles, inner), *ones, rows=1, block=1
+        )
 
 
 def _sum_grad(c: Any, dy: Any) -> Any:

@@ -1,4 +1,5 @@
-"""An optimiser's state: one flat vector a dtype of parameters, gradients and each state, and the table of their segments."""
+"""An optimiser's state: one flat vector a dtype of parameters, gradients and each state, and the table of their
+segments."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..lowering import Buf, Build, cut, elements_block, whole
-from ..op import DTypeError, PlanError, ShapeError, expect
 from ..memory import aligned
+from ..op import DTypeError, PlanError, ShapeError, expect
 from ..plan import Plan, as_buf
 from ..tree import PARAM, Leaf, fields, layers, leaves, put
 from .rules import HYPER, Rule
@@ -138,7 +139,7 @@ def setup(rule: Rule, model: Any) -> OptState:
         if leaf.kind == PARAM and leaf.array.dtype.kind == "f":
             found.setdefault(id(leaf.array), []).append(leaf)
     expect(bool(found), "setup", "model", "one with parameters to train", type(model).__name__, error=PlanError)
-    for (first, *_) in found.values():
+    for first, *_ in found.values():
         expect(first.array.dtype in (np.float32, np.float64), "setup", first.path, "float32 or float64",
                str(first.array.dtype), "nf.f32(model)", DTypeError)  # fmt: skip
         held = not isinstance(first.owner, tuple)

@@ -153,7 +153,7 @@ STRUCTURES: dict[str, tuple[str, Edit]] = {
     "array type": ("datatype", _typed(h5py.h5t.array_create(F32, (2,)))),
     "wrong exponent bias": ("datatype", _typed(_biased())),
     "bitfield": ("datatype", _typed(h5py.h5t.STD_B32LE)),
-    "committed datatype": ("message 3", _committed),
+    "committed datatype": ("header", _committed),
     "compact layout": ("message 5", _typed(F32, lambda p: p.set_layout(h5py.h5d.COMPACT))),
     "early allocation": ("message 5", _typed(F32, lambda p: p.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY))),
     "fill value": ("message 5", _typed(F32, lambda p: p.set_fill_value(np.array([7], "f4")))),
@@ -262,21 +262,10 @@ def layout(array: np.ndarray, data: bytes) -> tuple[bytes, int]:
     return b"\3\1" + struct.pack("<QQ", at, array.nbytes), at
 
 
-def byte_edits(data: bytes) -> dict[str, bytes]:
-    """Broken copies of a valid file that no library would write."""
-    weight, weight_at = layout(WEIGHT, data)
-    bias, bias_at = layout(BIAS, data)
-    shape = struct.pack("<QQ", 3, 4)
-    link = data.index(b"\1\0\6weight")
+def file_edits(data: bytes) -> dict[str, bytes]:
+    """Broken copies of a valid file: its ends and its superblock."""
     text = data.index(TEXT.tobytes())  # 18 bytes and 6 of padding
     root = struct.unpack_from("<Q", data, 36)[0]
-
-    def moved(at: int, size: int = 48) -> bytes:
-        return patch(data, weight, b"\3\1" + struct.pack("<QQ", at, size))
-
-    def dims(*sizes: int) -> bytes:
-        return patch(data, shape + shape, struct.pack("<4Q", *sizes))
-
     return {
         "trailing byte": data + b"\0",
         "trailing bytes and a longer end": patch(data + bytes(640), data[28:36], struct.pack("<Q", len(data) + 640)),
@@ -291,9 +280,28 @@ def byte_edits(data: bytes) -> dict[str, bytes]:
         "superblock 4": patch(data, data[:12], data[:8] + b"\4" + data[9:12]),
         "base address": patch(data, data[8:20], data[8:12] + struct.pack("<Q", 64)),
         "extension": patch(data, data[20:28], struct.pack("<Q", root)),
+        "byte in a gap": data[: text + 20] + b"\1" + data[text + 21 :],
         "root outside": patch(data, data[36:44], struct.pack("<Q", 1 << 60)),
         "root is the superblock": patch(data, data[36:44], bytes(8)),
-        "root is a dataset": patch(data, data[36:44], struct.pack("<Q", data.index(b"OHDR", bias_at - 512))),
+        "root is a dataset": patch(data, data[36:44], struct.pack("<Q", data.rindex(b"OHDR", 0, text))),
+    }
+
+
+def object_edits(data: bytes) -> dict[str, bytes]:
+    """Broken copies of a valid file: links and datasets that no library would write."""
+    weight, weight_at = layout(WEIGHT, data)
+    bias, bias_at = layout(BIAS, data)
+    shape = struct.pack("<QQ", 3, 4)
+    link = data.index(b"\1\0\6weight")
+    root = struct.unpack_from("<Q", data, 36)[0]
+
+    def moved(at: int, size: int = 48) -> bytes:
+        return patch(data, weight, b"\3\1" + struct.pack("<QQ", at, size))
+
+    def dims(*sizes: int) -> bytes:
+        return patch(data, shape + shape, struct.pack("<4Q", *sizes))
+
+    return {
         "link to the root": patch(data, data[link + 9 : link + 17], struct.pack("<Q", root), link),
         "link to the superblock": patch(data, data[link + 9 : link + 17], bytes(8), link),
         "link past the end": patch(data, data[link + 9 : link + 17], struct.pack("<Q", len(data)), link),
@@ -306,6 +314,7 @@ def byte_edits(data: bytes) -> dict[str, bytes]:
         "data without alignment": moved(weight_at + 1),
         "data undefined": moved(2**64 - 1),
         "layout of chunks": patch(data, weight, b"\3\2" + weight[2:]),
+        "shared datatype": patch(data, b"\3\x14\0\1\x11\x20\x1f", b"\3\x14\0\3\x11\x20\x1f"),
         "layout of version 4": patch(data, weight, b"\4\1" + weight[2:]),
         "size 0": moved(weight_at, 0),
         "size of 4 TiB": moved(weight_at, 1 << 42),
@@ -315,7 +324,6 @@ def byte_edits(data: bytes) -> dict[str, bytes]:
         "smaller shape": dims(3, 3, 3, 3),
         "other maximum": dims(3, 4, 3, 5),
         "unlimited": dims(3, 4, 2**64 - 1, 4),
-        "byte in a gap": data[: text + 20] + b"\1" + data[text + 21 :],
     }
 
 

@@ -82,7 +82,7 @@ def test_other_kinds_of_hdf5(name, tmp_path):
 
 
 def test_edited_bytes(tmp_path, valid):
-    edits = forge.byte_edits(valid)
+    edits = forge.file_edits(valid) | forge.object_edits(valid)
     accepted = []
     for name, data in edits.items():
         path = tmp_path / "m.h5"

@@ -1,4 +1,5 @@
-"""Slow, obvious NumPy oracles, one function an operation, under the operation's name. They share nothing with the library."""
+"""Slow, obvious NumPy oracles, one function an operation, under the operation's name. They share nothing with the
+library."""
 
 from . import dense, elementwise, move, reduce, softmax
 

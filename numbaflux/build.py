@@ -1,0 +1,237 @@
+"""kernel -> entry -> object file: Numba compiles, LLVM writes. Runs in processes of its own (python -m numbaflux.build),
+so that the user's process need not import numba, its settings stay out, and several kernels are compiled at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from .objects import Objects, pack, unpack
+from .op import PlanError, expect
+
+KERNELS = Path(__file__).parent / "kernels"
+SYMBOLS = {"memcpy", "memmove", "memset", "_GLOBAL_OFFSET_TABLE_"}  # all that an object file may ask for
+Signature = tuple[str, ...]  # "f4:2" an array, "i" an integer, "f8" a number
+What = tuple[str, str, Signature]  # module of kernels/, function, signature
+BATCH = 12  # entries that one process compiles
+WIDE = ",-prefer-256-bit"  # LLVM shuns 512-bit vectors on some CPUs that are faster with them
+
+
+@functools.cache
+def features() -> str:
+    """The CPU's features, as the key of everything compiled: LLVM may not know the CPU's name."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.get_host_cpu_features().flatten()
+
+
+@functools.cache
+def versions() -> str:
+    """Versions of the compilers, read without importing numba."""
+    spec = importlib.util.find_spec("numba")
+    expect(spec is not None, "native", "numba", "installed", "nothing", "pip install numba", PlanError)
+    text = (Path(spec.origin).parent / "_version.py").read_text()  # type: ignore[union-attr, arg-type]
+    return f"numba {hashlib.sha256(text.encode()).hexdigest()[:16]} llvmlite {llvmlite.__version__}"
+
+
+@functools.cache
+def sources(module: str) -> str:
+    """Digest of a kernel module and of every module of kernels/ that it imports."""
+    seen: dict[Path, bytes] = {}
+    todo = [KERNELS / (module.replace(".", "/") + ".py"), Path(__file__)]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen[path] = path.read_bytes()
+        if path.parent in (KERNELS, KERNELS / "cpu"):
+            for dots, name, names in re.findall(rb"^from (\.+)(\w*) import (.+)", seen[path], re.M):
+                folder = path.parent if len(dots) == 1 else path.parent.parent
+                for part in [name] if name else re.findall(rb"\w+", names.split(b" as ")[0]):
+                    todo.append(folder / (part.decode() + ".py"))
+    digest = hashlib.sha256()
+    for path in sorted(seen):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(seen[path]).digest())
+    return digest.hexdigest()
+
+
+@functools.cache
+def key(module: str, function: str, signature: Signature) -> str:
+    """The name under which an entry is kept: readable, and different when anything that made it is."""
+    text = "\n".join([module, function, *signature, sources(module), versions(), features()])
+    return f"{module.rpartition('.')[2]}.{function}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _argument_type(code: str) -> Any:
+    from numba import types
+
+    if code == "i":
+        return types.int64
+    scalar = {"f4": types.float32, "f8": types.float64, "i1": types.int8, "i2": types.int16, "i4": types.int32}
+    scalar |= {"i8": types.int64, "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64}
+    scalar |= {"b1": types.boolean}
+    kind, _, rank = code.partition(":")
+    return types.Array(scalar[kind], int(rank), "C") if rank else scalar[kind]
+
+
+def _unpack(context: Any, builder: Any, typ: Any, row: Any, at: int, tile: Any) -> tuple[Any, int]:
+    """The kernel's argument of type typ from the words row[at:], cut to the tile, and where the next one starts
+    (kernels/table.py)."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
+    word = ir.IntType(64)
+
+    def get(i: int) -> Any:
+        return builder.load(builder.gep(row, [word(i)]))
+
+    if isinstance(typ, types.Array):
+        array = context.make_array(typ)(context, builder)
+        item = context.get_data_type(typ.dtype)
+        size = context.get_abi_sizeof(item)
+        data = builder.add(get(at), builder.mul(tile, get(at + 1)))
+        total, block = get(at + 2), get(at + 3)
+        left = builder.sub(total, builder.mul(tile, block))
+        part = builder.select(builder.icmp_signed("<", left, block), left, block)
+        part = builder.select(builder.icmp_signed("<", part, word(0)), word(0), part)
+        shape = [builder.select(builder.icmp_signed("==", block, word(0)), total, part)]
+        shape += [get(at + 4 + i) for i in range(typ.ndim - 1)]
+        strides, step = [], word(size)
+        for extent in reversed(shape):
+            strides.insert(0, step)
+            step = builder.mul(step, extent)
+        context.populate_array(
+            array, data=builder.inttoptr(data, item.as_pointer()), shape=cgutils.pack_array(builder, shape),
+            strides=cgutils.pack_array(builder, strides), itemsize=word(size), meminfo=None,
+        )  # fmt: skip
+        return array._getvalue(), at + 3 + typ.ndim
+    if isinstance(typ, types.Float):
+        bits = get(at) if typ.bitwidth == 64 else builder.trunc(get(at), ir.IntType(32))
+        return builder.bitcast(bits, context.get_value_type(typ)), at + 1
+    return builder.add(get(at), builder.mul(tile, get(at + 1))), at + 2
+
+
+def entry(kernel: Any, signature: Signature) -> Any:
+    """The C function void(int64 row, int64 tile) that cuts the arguments out of a row and calls the kernel."""
+    from llvmlite import ir
+    from numba import cfunc, types
+    from numba.extending import intrinsic
+
+    argument_types = tuple(map(_argument_type, signature))
+    kernel.compile(argument_types)
+    done = kernel.overloads[argument_types]
+
+    @intrinsic
+    def invoke(typing: Any, row: Any, tile: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            row = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+            values, at = [], 0
+            for typ in argument_types:
+                value, at = _unpack(context, builder, typ, row, at, args[1])
+                values.append(value)
+            context.active_code_library.add_linking_library(done.library)
+            # no_propagate: no status is looked at, so the object needs no Python and no reference counts
+            context.call_internal_no_propagate(builder, done.fndesc, done.signature, values)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    @cfunc(types.void(types.int64, types.int64), cache=False, error_model="numpy")
+    def entry(row, tile):  # type: ignore[no-untyped-def]
+        invoke(row, tile)
+
+    return entry
+
+
+def _plain(function: Any, arity: int) -> Any:
+    """The C function of a njit function of integers (the runner's)."""
+    from numba import cfunc, types
+
+    names = ", ".join(f"a{i}" for i in range(arity))
+    call = {2: lambda a0, a1: function(a0, a1), 3: lambda a0, a1, a2: function(a0, a1, a2)}
+    call[4] = lambda a0, a1, a2, a3: function(a0, a1, a2, a3)
+    expect(arity in call, "native", "arity", "2 to 4", names)
+    return cfunc(types.void(*[types.int64] * arity), cache=False, error_model="numpy")(call[arity])
+
+
+def machine() -> Any:
+    target = llvm.Target.from_default_triple()
+    name, flags = llvm.get_host_cpu_name(), features() + WIDE
+    return target.create_target_machine(cpu=name, features=flags, opt=3, codemodel="jitdefault", jit=True)
+
+
+def _emit(compiled: Any, name: str) -> bytes:
+    """The object file of a cfunc: one exported symbol, everything else internal and optimised away where it can be."""
+    module = llvm.parse_assembly(compiled._library.get_llvm_str())
+    for thing in [*module.functions, *module.global_variables]:
+        if not thing.is_declaration and thing.name != compiled._wrapper_name:
+            thing.linkage = llvm.Linkage.internal
+    module.get_function(compiled._wrapper_name).name = name
+    target = machine()
+    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(module, builder)
+    asked = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")} - SYMBOLS
+    asked |= {v.name for v in module.global_variables if v.is_declaration}
+    expect(not asked, name, "kernel", "free of calls (it can raise, print or allocate)", sorted(asked), error=PlanError)
+    return bytes(target.emit_object(module))
+
+
+def build(module: str, function: str, signature: Signature) -> bytes:
+    """Compile one entry of kernels/ to an object file. Signatures ("c", arity) are the runner's plain functions."""
+    compiled = getattr(importlib.import_module(f"numbaflux.kernels.{module}"), function)
+    made = _plain(compiled, int(signature[1])) if signature[0] == "c" else entry(compiled, signature)
+    return _emit(made, key(module, function, signature))
+
+
+def build_all(wanted: dict[str, What], jobs: int) -> Iterator[tuple[str, bytes]]:
+    """Object files of several entries by name, as they come, from up to that many processes at once."""
+    count = max(-(-len(wanted) // BATCH), min(jobs, len(wanted)))
+    shares = [dict(sorted(wanted.items())[i::count]) for i in range(count)]
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in as_completed([pool.submit(_in_child, share) for share in shares]):
+            yield from done.result().items()
+
+
+def _in_child(wanted: dict[str, What]) -> Objects:
+    """Compile in a fresh process, under LLVM's settings of ours and none of NUMBA_*."""
+    llvm_settings = {"NUMBA_CPU_NAME": llvm.get_host_cpu_name(), "NUMBA_CPU_FEATURES": features() + WIDE}
+    path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    made = subprocess.run(
+        [sys.executable, "-m", "numbaflux.build"],
+        input=json.dumps(list(wanted.values())).encode(),
+        env=ours | llvm_settings | {"PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
+    objects = unpack(made.stdout)
+    if made.returncode != 0 or objects is None or objects.keys() != wanted.keys():
+        said = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise PlanError(f"native: could not compile {', '.join(wanted)[:200]}: {said[:300]}")
+    return objects
+
+
+def main() -> None:
+    """The child: a list of entries as JSON on standard input, a container of their object files on standard output."""
+    wanted = [(module, function, tuple(signature)) for module, function, signature in json.load(sys.stdin)]
+    sys.stdout.buffer.write(pack({key(*what): build(*what) for what in wanted}))
+
+
+if __name__ == "__main__":
+    main()

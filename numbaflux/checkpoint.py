@@ -1,0 +1,314 @@
+"""Models in files: layers as JSON, each array as a dataset. Loading builds known layers, and runs nothing of a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import functions as F
+from . import hdf5
+from .hdf5_json import parse_json
+from .hdf5_objects import PART, fail, line, require
+from .layers import LAYERS, flatten
+from .models import fill
+from .op import DeviceError, DTypeError, Error, FileFormatError, ShapeError, expect
+from .tree import arrays, fields
+
+Path = str | os.PathLike[str]
+
+# The functions that a file may name; all others are given to nf.load(functions=[...]).
+FUNCTIONS = (
+    F.absolute, F.exp, flatten, F.identity, F.log, F.logsoftmax, F.negative, F.relu, F.sigmoid, F.sign, F.softmax,
+    F.sqrt, F.square, F.tanh,
+)  # fmt: skip
+OWN: dict[str, Any] = {one.__qualname__: one for one in (*LAYERS, *FUNCTIONS)}
+UNFIELDED = {"_held", "_holder"}  # what an optimiser state leaves in a layer
+LAWFUL = re.compile(rf"{PART}(\.{PART}){{0,15}}")
+
+
+# -------------------------------------------------------------------------------------------------------------- saving
+
+
+def save(path: Path, model: Any, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a model: layers, their settings and arrays, ties; and metadata, a dict of plain JSON. Whole or not at all.
+
+    Layers and functions go by name: numbaflux's own, and those that can be imported by theirs (given to nf.load again).
+    Anything else is refused before the file is touched: DTypeError, RangeError, ShapeError; OSError: the disk.
+
+    >>> import os, tempfile, numbaflux as nf
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
+    >>> nf.save(path, nf.Chain(nf.Dense(2, 3, nf.tanh), nf.Dense(3, 1)), metadata={"epochs": 5})
+    >>> nf.load(path)[0].activation is nf.tanh
+    True
+    """
+    tensors, documents = prepare(model, metadata)
+    hdf5.write(path, tensors, documents)
+
+
+def prepare(model: Any, metadata: Mapping[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and documents of a model's file; raises if there is something that cannot be saved."""
+    expect(fields(model) is not None or isinstance(model, list | tuple | dict), "save", "model",
+           "a layer, or layers in a list, tuple or dict", type(model).__name__, error=DTypeError)  # fmt: skip
+    tensors = arrays(model)
+    for name, array in tensors.items():
+        lawful = bool(LAWFUL.fullmatch(name))
+        expect(lawful, "save", ascii(name), "named by up to 16 parts of A-Z a-z 0-9 _ -", "others",
+               "rename the layer or key")  # fmt: skip
+        expect(array.size > 0, "save", name, "of at least one element", f"shape {array.shape}", error=ShapeError)
+    names = {id(array): name for name, array in tensors.items()}
+    documents = {"architecture": json.dumps(_encode(model, "", names, {}), ensure_ascii=False)}
+    parse_json(documents["architecture"], "save: the architecture")  # too deep or large for the reader is refused here
+    if metadata is not None:
+        expect(isinstance(metadata, dict), "save", "metadata", "a dict", type(metadata).__name__, error=DTypeError)
+        _plain(metadata, "metadata")
+        documents["metadata"] = json.dumps(metadata, ensure_ascii=False)
+        parse_json(documents["metadata"], "save: metadata")
+    return tensors, documents
+
+
+def _encode(node: Any, path: str, names: dict[int, str], used: dict[str, Any]) -> Any:
+    """A node of a model as JSON; names: id -> name of each array; used: the layers and functions named so far."""
+
+    def below(child: Any, name: Any) -> Any:
+        return _encode(child, f"{path}.{name}" if path else str(name), names, used)
+
+    if node is None or type(node) in (bool, int, str):
+        return node
+    if type(node) is float:
+        return node if math.isfinite(node) else {"float": repr(node)}
+    if isinstance(node, np.ndarray):
+        return {"array": names[id(node)], "dtype": node.dtype.name, "shape": list(node.shape)}
+    if type(node) is list:
+        return [below(x, i) for i, x in enumerate(node)]
+    if type(node) is tuple:
+        return {"tuple": [below(x, i) for i, x in enumerate(node)]}
+    if type(node) is dict:
+        for key in node:
+            good = type(key) is str and "." not in key
+            expect(good, "save", path or "model", "a dict with texts without dots as keys", repr(key), error=DTypeError)
+        return {"dict": {key: below(x, key) for key, x in node.items()}}
+    if fields(node) is not None:
+        return {"layer": _name(type(node), path, used), "fields": _encode_fields(node, path, below)}
+    if callable(node) and not isinstance(node, type):
+        return {"function": _name(node, path, used)}
+    cure = "use x.item()" if isinstance(node, np.generic) else "make it a layer with @nf.layer"
+    expected = "a layer, array, function, number, text, None, or a list, tuple or dict of such"
+    raise DTypeError(f"save: {path} must be {expected}, got {type(node).__name__}; {cure}")
+
+
+def _encode_fields(node: Any, path: str, below: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """The fields of a layer; children of one with a leading dot go by their own names in paths."""
+    known = [name.lstrip(".") for name in fields(node) or ()]
+    extra = sorted(set(vars(node)) - set(known) - UNFIELDED)
+    expect(not extra, "save", path or "model", "a layer whose attributes are all fields of its class", ", ".join(extra),
+           "declare them, or compute them when they are needed", DTypeError)  # fmt: skip
+    out = {}
+    for name in fields(node) or ():
+        value = getattr(node, name.lstrip("."))
+        if name.startswith("."):
+            labels = getattr(node, "names", None) or range(len(value))
+            out[name[1:]] = {"tuple": [below(x, label) for x, label in zip(value, labels, strict=True)]}
+        else:
+            out[name] = below(value, name)
+    return out
+
+
+def _name(one: Any, path: str, used: dict[str, Any]) -> str:
+    """The name of a class or function that a file may name: numbaflux's own, or one that its module has under it."""
+    name = getattr(one, "__qualname__", "")
+    if OWN.get(name) is not one:
+        found = sys.modules.get(getattr(one, "__module__", None) or "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        kind = "class" if isinstance(one, type) else "function"
+        expect(bool(name) and found is one, "save", path, f"a {kind} that its module has under its name",
+               repr(name or one), "define it with class or def at the top of a module", DTypeError)  # fmt: skip
+        taken = OWN.get(name) or used.setdefault(name, one)
+        expect(taken is one, "save", path, f"a {kind} of another name than {taken}", repr(one), "rename it")
+    return name
+
+
+def _plain(value: Any, path: str) -> None:
+    """Raise unless JSON gives back the same."""
+    number = type(value) is int and abs(value) < 2**63 or isinstance(value, float) and math.isfinite(value)
+    if value is None or number or type(value) in (bool, str):
+        return
+    if type(value) is dict:
+        for key, one in value.items():
+            expect(type(key) is str, "save", path, "a dict with texts as keys", repr(key), error=DTypeError)
+            _plain(one, f"{path}.{key}")
+    elif type(value) is list:
+        for i, one in enumerate(value):
+            _plain(one, f"{path}.{i}")
+    else:
+        expected = "plain JSON: None, bool, int of 64 bits, finite float, str, list or dict"
+        shown = repr(value) if isinstance(value, int | float) else type(value).__name__
+        raise DTypeError(f"save: {path} must be {expected}, got {shown}")
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+
+
+def load(path: Path, layers: Iterable[type] = (), functions: Iterable[Callable[..., Any]] = ()) -> Any:
+    """The model of a file, built from numbaflux's layers and functions and the given ones, by name.
+
+    Nothing from the file is run or imported; __init__ of layers is not called. Raises FileFormatError for a file that
+    is not whole, not of this format, or does not fit the layers.
+
+    >>> import os, tempfile, numbaflux as nf
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
+    >>> nf.save(path, nf.Dense(2, 1))
+    >>> nf.load(path)(np.ones((4, 2), np.float32)).shape
+    (4, 1)
+    """
+    known = dict(OWN)
+    for kind, given, good in (("layers", layers, _is_layer), ("functions", functions, _is_function)):
+        for one in given:
+            name = getattr(one, "__qualname__", "")
+            expect(good(one) and bool(name), "load", kind, f"{kind} by name", repr(one), error=DTypeError)
+            expect(known.setdefault(name, one) is one, "load", kind, "of names that are not taken", name, "rename it")
+    file = hdf5.read(path)
+    with naming(path):
+        return Builder(file.tensors, known).model(architecture(file))
+
+
+def _is_layer(one: Any) -> bool:
+    return isinstance(one, type) and hasattr(one, "__layer_fields__")
+
+
+def _is_function(one: Any) -> bool:
+    return callable(one) and not isinstance(one, type)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What is wrong with the content of a file is a FileFormatError that names it."""
+    try:
+        yield
+    except DeviceError:
+        raise
+    except Error as error:
+        raise FileFormatError(line(os.fspath(path), error)) from None
+
+
+def architecture(file: hdf5.File) -> Any:
+    """The JSON of a model's file."""
+    documents = list(file.documents)
+    good = "architecture" in documents and set(documents) <= {"architecture", "metadata"}
+    require(good, "the documents", "architecture and perhaps metadata", documents)
+    return parse_json(file.documents["architecture"], "architecture")
+
+
+class Builder:
+    """Makes a model of JSON that nobody vouches for; every array is copied, once."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> None:
+        self.tensors, self.known = tensors, known
+        self.made: dict[str, np.ndarray] = {}
+        self.kinds = {
+            ("array", "dtype", "shape"): self.array, ("dict",): self.mapping, ("fields", "layer"): self.layer,
+            ("float",): self.number, ("function",): self.function, ("tuple",): self.sequence,
+        }  # fmt: skip
+
+    def model(self, node: Any) -> Any:
+        """The whole model, in which each array must stand where its name says."""
+        model = self.build(node, "")
+        expected = arrays(model)
+        extra = sorted(set(self.tensors) - set(expected))
+        require(not extra, "the tensors", "those of the architecture", f"also {extra[:1]}")
+        for name, array in expected.items():
+            require(self.made.get(name) is array, f"the tensor of {name}", "the one of that name", "another")
+        return model
+
+    def build(self, node: Any, path: str) -> Any:
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        if isinstance(node, list):
+            return [self.build(x, f"{path}.{i}") for i, x in enumerate(node)]
+        make = self.kinds.get(tuple(sorted(node)))
+        if make is None:
+            fail(_at(path), "an array, layer, function, tuple, dict or number", sorted(node)[:4])
+        return make(node, path)
+
+    def array(self, node: Any, path: str) -> np.ndarray:
+        name = node["array"]
+        require(isinstance(name, str) and name in self.tensors, f"the tensor of {_at(path)}", "in the file", name)
+        stored = self.tensors[name]
+        expected, got = [node["dtype"], node["shape"]], [stored.dtype.name, list(stored.shape)]
+        require(expected == got, f"tensor {name}", f"{expected[0]} {expected[1]}", f"{got[0]} {got[1]}")
+        if name not in self.made:
+            self.made[name] = self.copied(stored)
+        return self.made[name]
+
+    def copied(self, stored: np.ndarray) -> np.ndarray:
+        return np.array(stored, stored.dtype.newbyteorder("="))
+
+    def mapping(self, node: Any, path: str) -> dict[str, Any]:
+        require(isinstance(node["dict"], dict), _at(path), "a dict", node["dict"])
+        return {key: self.build(x, f"{path}.{key}") for key, x in node["dict"].items()}
+
+    def sequence(self, node: Any, path: str) -> tuple[Any, ...]:
+        require(isinstance(node["tuple"], list), _at(path), "a tuple", node["tuple"])
+        return tuple(self.build(x, f"{path}.{i}") for i, x in enumerate(node["tuple"]))
+
+    def number(self, node: Any, path: str) -> float:
+        require(node["float"] in ("inf", "-inf", "nan"), _at(path), "inf, -inf or nan", node["float"])
+        return float(node["float"])
+
+    def function(self, node: Any, path: str) -> Any:
+        name = node["function"]
+        found = self.known.get(name) if isinstance(name, str) else None
+        require(_is_function(found), f"the function {_at(path)}", "numbaflux's own or one of functions=[...]", name)
+        return found
+
+    def layer(self, node: Any, path: str) -> Any:
+        cls, given = self.layer_class(node, path), node["fields"]
+        names = [name.lstrip(".") for name in cls.__layer_fields__]
+        good = isinstance(given, dict) and sorted(given) == sorted(names)
+        require(good, f"the fields of {_at(path)} ({cls.__name__})", ", ".join(sorted(names)), given)
+        made = object.__new__(cls)
+        for name in names:
+            object.__setattr__(made, name, self.build(given[name], f"{path}.{name}"))
+        check = getattr(made, "check_fields", None)
+        if check is not None:
+            try:
+                check()
+            except Error as error:
+                raise FileFormatError(f"{_at(path)}: {error}") from None
+        return made
+
+    def layer_class(self, node: Any, path: str) -> Any:
+        name = node["layer"]
+        found = self.known.get(name) if isinstance(name, str) else None
+        require(_is_layer(found), f"the layer {_at(path)}", "numbaflux's own or one of layers=[...]", name)
+        return found
+
+
+def _at(path: str) -> str:
+    return path[1:101] or "the model"
+
+
+def load_into(model: Any, path: Path) -> None:
+    """Copy the arrays of a file into a model, in place: the same names, shapes and dtypes, or nothing is changed.
+
+    The model may be held by an optimiser state. Raises FileFormatError; DeviceError for a read-only array of the model.
+
+    >>> import os, tempfile, numbaflux as nf
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
+    >>> one, other = nf.Dense(2, 1), nf.Dense(2, 1)
+    >>> nf.save(path, one)
+    >>> nf.load_into(other, path)
+    >>> bool((one.weight == other.weight).all())
+    True
+    """
+    file = hdf5.read(path)
+    with naming(path):
+        fill(model, file.tensors, "load_into")

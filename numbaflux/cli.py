@@ -1,0 +1,179 @@
+"""The numbaflux command: info, inspect, predict, cache. Bad input is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import __version__
+from .compiled import compile
+from .info import facts
+from .native import native
+from .op import DTypeError, Error, FileFormatError, PlanError, ShapeError, expect
+from .tree import leaves
+
+ROWS = 4096  # samples predicted at once
+FORMATS = (".npy", ".csv")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong argument, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C.
+
+    >>> main(["info"])  # doctest: +ELLIPSIS
+    numbaflux ...
+    0
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, say) has seen enough; what is left has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Error, OSError) as error:
+        line = " ".join(str(error).split())
+        print("numbaflux:", "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="numbaflux", description="Deep learning with Numba kernels.", epilog=_examples(
+        "numbaflux info", "numbaflux predict model.h5 x.npy -o y.npy"))  # fmt: skip
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--version", action="version", version=f"numbaflux {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, run: Any, text: str, *examples: str) -> _Parser:
+        made = commands.add_parser(name, help=text, description=text, epilog=_examples(*examples))
+        made.formatter_class = argparse.RawDescriptionHelpFormatter
+        made.set_defaults(run=run)
+        return made
+
+    add("info", _info, "show CPU, threads, versions and the kernel cache", "numbaflux info")
+    command = add("inspect", _inspect, "show what is in a file, without loading it", "numbaflux inspect model.h5")
+    command.add_argument("file", metavar="FILE", help="a file that numbaflux wrote")
+    command = add("predict", _predict, "apply a saved model to the rows of an array", "numbaflux predict model.h5 x.npy -o y.npy",
+                  "numbaflux predict model.h5 table.csv -o y.csv")  # fmt: skip
+    command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote")
+    command.add_argument("input", metavar="INPUT", help=".npy, or .csv with a number in each field, with or without a header;"
+                         " numbers are converted to the model's type")  # fmt: skip
+    command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=".npy or .csv; replaced once it is whole")
+    command = add("cache", _cache, "compile all kernels, show where they are kept, or remove them", "numbaflux cache warm",
+                  "NUMBAFLUX_CACHE_DIR=/shared/kernels numbaflux cache warm")  # fmt: skip
+    command.add_argument("action", choices=["warm", "path", "clear"], help="warm: compile; path: show; clear: remove")
+    return parser
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["examples:", *(f"  {line}" for line in lines)])
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    known = facts()
+    width = max(map(len, known))
+    for name, text in known.items():
+        print(f"{name:<{width}}  {text}")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from .contents import inspect  # h5py is imported by nobody who does not need it
+
+    print(inspect(arguments.file))
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from .checkpoint import load
+
+    source, target = Path(arguments.input), Path(arguments.output)
+    for name, path in (("INPUT", source), ("OUTPUT", target)):
+        expect(path.suffix in FORMATS, "predict", name, "a .npy or .csv file", str(path), error=FileFormatError)
+    expect(target.parent.is_dir(), "predict", "OUTPUT", "in a folder that exists", str(target), error=FileFormatError)
+    model = load(arguments.model)
+    x = _read(source)
+    expect(x.ndim > 0 and len(x) > 0, "predict", "INPUT", "of one row or more", f"shape {x.shape}", error=ShapeError)
+    expect(x.dtype.kind in "fiub", "predict", "INPUT", "of numbers", str(x.dtype), error=DTypeError)
+    dtype = next((leaf.array.dtype for leaf in leaves(model) if leaf.array.dtype.kind == "f"), np.dtype(np.float32))
+    f = compile(model)
+    parts = [f(x[i : i + ROWS].astype(dtype)) for i in range(0, len(x), ROWS)]
+    good = all(isinstance(part, np.ndarray) and part.ndim for part in parts)
+    expect(good, "predict", "MODEL", "one that gives an array", type(parts[0]).__name__, error=PlanError)
+    y = np.concatenate(parts)
+    _write(target, y)
+    print(f"{target}: {y.dtype} {y.shape}")
+
+
+def _read(path: Path) -> np.ndarray:
+    """The array of a .npy file, or of a .csv file as (rows, columns) in float64."""
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        with path.open() as file:
+            header = not all(map(_number, file.readline().split(",")))
+            file.seek(0)
+            rows = [line for line in file if line.strip()][header:]
+        expect(bool(rows), str(path), "file", "of one row or more", "none", error=FileFormatError)
+        return np.loadtxt(rows, delimiter=",", ndmin=2)
+    except (ValueError, EOFError) as error:
+        if isinstance(error, Error):
+            raise
+        raise FileFormatError(f"{path}: {error}") from error
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _write(path: Path, y: np.ndarray) -> None:
+    """Write an array beside its place, then move it there: the file is the old one or the whole new one."""
+    digits = "%.9g" if y.dtype == np.float32 else "%.17g"  # as many as it takes to read the same bits back
+    flat = y.reshape(len(y), -1)
+    cure = "write a .npy file"
+    expect(path.suffix == ".npy" or y.ndim <= 2, "predict", "OUTPUT", "of rows for .csv", f"shape {y.shape}", cure, ShapeError)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("xb") as file:
+            np.save(file, y) if path.suffix == ".npy" else np.savetxt(file, flat, fmt=digits, delimiter=",")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cache(arguments: argparse.Namespace) -> None:
+    store = native().store
+    cure = "set NUMBAFLUX_CACHE_DIR to a folder of yours that nobody else can write to"
+    expect(store.folder is not None, "cache", "folder", "one that can be written", "none", cure, PlanError)
+    if arguments.action == "path":
+        print(store.folder)
+    elif arguments.action == "clear":
+        print(f"{store.clear()} files removed from {store.folder}")
+    else:
+        _warm(store.folder)
+
+
+def _warm(folder: Path | None) -> None:
+    from .warm import warm
+
+    count, seconds = 0, 0.0
+    for count, (name, seconds) in enumerate(warm(), 1):
+        print(f"{seconds:7.1f} s  {name}", flush=True)
+    print(f"{count} kernels compiled in {seconds:.1f} s, kept in {folder}")

@@ -1,0 +1,100 @@
+"""What is in a file, without building the model: nf.inspect."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import hdf5
+from .checkpoint import OWN, Builder, Path, architecture, naming
+from .hdf5_json import parse_json
+from .hdf5_objects import require
+from .layers.layer import show
+from .tree import PARAM
+
+WIDTH = 160  # characters of a line
+
+
+class Tensor(NamedTuple):
+    """What is known of a stored array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What nf.inspect found: layers is a tree as text. Prints itself."""
+
+    file: str
+    version: int
+    digest: str
+    layers: str
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        width = max((len(name) for name in self.tensors), default=0)
+        rows = [f"{n:<{width}}  {t.dtype:<8} {t.shape!s:<16} {t.sha256}" for n, t in self.tensors.items()]
+        head = [f"{self.file}: numbaflux format {self.version}", f"SHA-256 {self.digest}"]
+        told = json.dumps(self.metadata, indent=2).splitlines() if self.metadata else []
+        parts = [head, self.layers.splitlines(), rows, told]
+        return "\n".join(printable(text) for part in parts if part for text in (*part, ""))
+
+
+def printable(text: str) -> str:
+    """One line for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:WIDTH]
+
+
+def inspect(path: Path) -> Contents:
+    """What is in a file: format, digests, layers, arrays, metadata; needs no classes. Raises as nf.load.
+
+    >>> import os, tempfile, numbaflux as nf
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
+    >>> nf.save(path, nf.Chain(nf.Dense(2, 3)), {"epochs": 5})
+    >>> found = nf.inspect(path)
+    >>> found.tensors["0.weight"].shape, found.metadata
+    ((2, 3), {'epochs': 5})
+    """
+    file = hdf5.read(path)
+    with naming(path):
+        model = Sketch(file.tensors, OWN).model(architecture(file))
+        metadata = parse_json(file.documents.get("metadata", "{}"), "metadata")
+        require(isinstance(metadata, dict), "metadata", "a dict", metadata)
+    layers = show(model) if hasattr(type(model), "__layer_fields__") else repr(model)
+    tensors = {n: Tensor(a.shape, a.dtype.name, file.digests[f"tensors.{n}"]) for n, a in file.tensors.items()}
+    return Contents(os.path.basename(os.fspath(path)), file.version, file.digest, layers, tensors, metadata)
+
+
+class Sketch(Builder):
+    """Builds a model to look at: arrays stay in the file's memory, something stands for what is not known."""
+
+    def copied(self, stored: np.ndarray) -> np.ndarray:
+        return stored
+
+    def function(self, node: Any, path: str) -> Any:
+        name = node["function"]
+        return _stand_in(name) if isinstance(name, str) and name not in self.known else super().function(node, path)
+
+    def layer_class(self, node: Any, path: str) -> Any:
+        name, fields = node["layer"], node["fields"]
+        if not isinstance(name, str) or name in self.known:
+            return super().layer_class(node, path)
+        good = isinstance(fields, dict) and all(n.isidentifier() and not n.startswith("__") for n in fields)
+        require(good, "the fields of a layer", "names", fields)
+        parts = {"__layer_fields__": dict.fromkeys(fields, PARAM), "__repr__": show, "__call__": lambda self, x: x}
+        return type(printable(name), (), parts)
+
+
+def _stand_in(name: str) -> Any:
+    def function(x: Any) -> Any:
+        return x
+
+    function.__qualname__ = printable(name)
+    return function

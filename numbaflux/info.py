@@ -1,0 +1,65 @@
+"""What this machine and this installation are, as `numbaflux info` shows it; numba is not imported."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from . import __version__
+from .native import features, native, threads
+from .op import PlanError
+
+VECTORS = (("avx512f", 512), ("avx2", 256))  # what kernels/jit.py chooses by, widest first; else 128 bits
+
+
+def facts() -> dict[str, str]:
+    """Name -> what is so, in the order in which they are shown.
+
+    >>> list(facts())
+    ['numbaflux', 'python', 'numba', 'llvmlite', 'numpy', 'h5py', 'cpu', 'vectors', 'threads', 'cache', 'shared caches']
+    """
+    bits = vector_bits()
+    store = native().store
+    sizes = [file.stat().st_size for file in store.files()]
+    cache = f"{store.folder}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB"
+    return {
+        "numbaflux": __version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})",
+        **{name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "h5py")},
+        "cpu": f"{_cpu()}, {threads().allowed} of {os.cpu_count()} CPUs for this process",
+        "vectors": f"{bits} bits: {bits // 32} float32, {bits // 64} float64",
+        "threads": f"{threads().count}, {_layer()}",
+        "cache": cache if store.folder else "none: no folder can be written, so kernels are compiled in each process",
+        "shared caches": ", ".join(str(f) for f in store.folders if f != store.folder) or "none (NUMBAFLUX_CACHE_PATH)",
+    }
+
+
+def vector_bits() -> int:
+    """The width of the vector registers that kernels use.
+
+    >>> vector_bits() in (128, 256, 512)
+    True
+    """
+    known = set(features().split(","))
+    return next((bits for name, bits in VECTORS if f"+{name}" in known), 128)
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _layer() -> str:
+    """The threading layer that plans will use: found by loading it."""
+    found = threads()
+    try:
+        _ = found.parallel_for
+    except PlanError as error:
+        return f"no threading layer ({error})"
+    return f"layer {found.layer}"

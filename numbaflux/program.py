@@ -1,0 +1,169 @@
+"""The parts of compile: what a traced function becomes, and its arguments as arrays or as abstract leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .lowering import Buf, Build, argument, cut, elements_block, leading
+from .op import Spec
+from .ops.move import COPY, RESHAPE, STOP
+from .plan import as_buf
+from .run import array_of
+from .trace import Call, Value, tape
+from .tree import STATIC, replaced
+
+ALIASES = {COPY, RESHAPE, STOP}
+
+
+class Program:
+    """The plan of a function for some shapes: which buffer each Value is, where results go."""
+
+    def __init__(self, inputs: int) -> None:
+        self.build = Build()
+        self.bufs: dict[int, Buf] = {}
+        self.memory: dict[int, Buf] = {}
+        self.placed: set[int] = set()
+        self.alive: list[Any] = []  # ids stand for objects: keep them
+        self.inputs = inputs
+
+    def source(self, x: Any) -> Buf:
+        """The buffer of a call's input."""
+        if isinstance(x, Value) and x.memory is None:
+            return self.bufs[id(x)]
+        held = x.memory if isinstance(x, Value) else x
+        if isinstance(held, Buf):
+            return held
+        if isinstance(held, int):
+            return self.memory.setdefault(-1 - held, argument(x.spec, held))
+        if id(held) not in self.memory:
+            self.alive.append(held)
+            self.memory[id(held)] = as_buf(held)
+        return self.memory[id(held)]
+
+    def place(self, result: Value, target: Buf) -> bool:
+        """Let a result be computed in the target; False where it must be copied there."""
+        while result.call is not None and result.call.op in ALIASES:
+            result = result.call.inputs[0]
+        if not isinstance(result, Value) or result.call is None or id(result) in self.placed:
+            return False
+        self.placed.add(id(result))
+        self.bufs[id(result)] = target.part(0, *result.shape)
+        return True
+
+    def lower(self, calls: Iterable[Call]) -> None:
+        """Entries of every call, in order."""
+        for call in calls:
+            ins = [None if x is None else self.source(x) for x in call.inputs]
+            if call.op in ALIASES:
+                out = call.outs[0]
+                self.bufs[id(out)] = ins[0].part(0, *out.shape)  # type: ignore[union-attr]
+                continue
+            outs = [self.bufs.get(id(v)) or self.build.temp(v.shape, v.dtype) for v in call.outs]
+            self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
+            call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
+
+    def copy(self, result: Any, target: Buf) -> None:
+        """Put a result that is an argument, a constant or another result's memory into the target."""
+        rows, n = leading(target.shape), target.size
+        self.build.add("move.copy", cut(target, n, write=True), cut(self.source(result), n),
+                       rows=rows, block=elements_block(rows, n // max(rows, 1)))  # fmt: skip
+
+    def results(self, pairs: list[tuple[Any, Buf]]) -> None:
+        """Lower the tape behind some results, each into its target."""
+        ready = [isinstance(v, Value) and self.place(v, target) for v, target in pairs]
+        self.lower(tape([v for v, _ in pairs]))
+        for (v, target), done in zip(pairs, ready, strict=True):
+            if not done:
+                self.copy(v, target)
+
+
+def same_tape(one: list[Call], two: list[Call]) -> str:
+    """What differs between two traces of a function; empty if nothing does."""
+    if [c.op for c in one] != [c.op for c in two]:
+        return "the operations"
+    made = [{id(v): i for i, v in enumerate(v for c in calls for v in c.outs)} for calls in (one, two)]
+    for a, b in zip(one, two, strict=True):
+        if a.attrs != b.attrs:
+            name = next(k for k in a.attrs if a.attrs[k] != b.attrs.get(k))
+            return f"{a.op.name}: the number {name}, {a.attrs[name]} then {b.attrs.get(name)}"
+        for x, y in zip(a.inputs, b.inputs, strict=True):
+            if not _same(_source(x, made[0]), _source(y, made[1])):
+                return f"{a.op.name}: an array of shape {getattr(x, 'shape', None)}"
+    return ""
+
+
+def _source(x: Any, made: dict[int, int]) -> Any:
+    """Where a call's input comes from: an earlier call, an argument, a parameter; or the array that it is."""
+    if isinstance(x, Value) and x.memory is None:
+        return "call", made[id(x)]
+    held = x.memory if isinstance(x, Value) else x
+    return (held.storage, held.offset) if isinstance(held, Buf) else held
+
+
+def _same(x: Any, y: Any) -> bool:
+    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+        return x is y or np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+    return type(x) is type(y) and x == y
+
+
+def arguments(args: tuple[Any, ...]) -> tuple[list[np.ndarray], Any]:
+    """The arrays of the arguments, contiguous, and what a plan depends on: shapes, dtypes, and where they stand."""
+    if all([type(a) is np.ndarray and a.flags.c_contiguous for a in args]):
+        return list(args), tuple([(a.shape, a.dtype) for a in args])
+    arrays: list[np.ndarray] = []
+    places: list[Any] = []
+
+    def collect(path: str, kind: str, x: Any) -> Any:
+        if isinstance(x, np.ndarray | np.generic | float):
+            arrays.append(_batch(x, path))
+            places.append((path, arrays[-1].shape, arrays[-1].dtype))
+        else:
+            places.append((path, x))
+        return x
+
+    replaced(args, collect)
+    return arrays, tuple(places)
+
+
+def _batch(x: Any, path: str) -> np.ndarray:
+    weak = isinstance(x, float) and not isinstance(x, np.generic)
+    return array_of(np.asarray(x, np.float32 if weak else None), f"argument {path}")
+
+
+def abstract(args: tuple[Any, ...], first: int) -> tuple[Any, ...]:
+    """The arguments with each array an abstract leaf, numbered from first on."""
+    count = iter(range(first, 1 << 30))
+
+    def leaf(path: str, kind: str, x: Any) -> Any:
+        if not isinstance(x, np.ndarray | np.generic | float):
+            return x
+        a = _batch(x, path)
+        return Value(Spec(a.shape, a.dtype), memory=next(count))
+
+    return tuple(replaced(arg, leaf, str(i)) for i, arg in enumerate(args))
+
+
+def lifted(f: Any) -> Any:
+    """A model with its arrays as abstract leaves, so that nothing is computed from them yet; a function as it is."""
+
+    def leaf(path: str, kind: str, x: Any) -> Any:
+        is_read = isinstance(x, np.ndarray) and kind != STATIC
+        return Value(Spec(x.shape, x.dtype), memory=x) if is_read else x
+
+    return replaced(f, leaf)
+
+
+def flat_results(tree: Any) -> list[Any]:
+    """The Values of a result, in order."""
+    found: list[Any] = []
+
+    def collect(path: str, kind: str, x: Any) -> Any:
+        if isinstance(x, Value):
+            found.append(x)
+        return x
+
+    replaced(tree, collect)
+    return found
