@@ -20,7 +20,7 @@ def loss(model, x, y):
 
 
 def prepare(seed):
-    """Training, validation and test data, 70, 10 and 20 % of every digit, pixels at mean 0 and deviation 1; the scale."""
+    """Training, validation and test data (70, 10, 20 % of every digit), pixels at mean 0 and deviation 1; the scale."""
     images, labels = load_digits(return_X_y=True)
     train, validation, test = nf.splitobs(
         (images.astype(np.float32), labels), at=(0.7, 0.1), shuffle=True, stratified=labels, rng=seed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -53,35 +53,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="numbaflux", description="Deep learning with Numba kernels.", epilog=_examples(
-        "numbaflux info", "numbaflux predict model.h5 x.npy -o y.npy"))  # fmt: skip
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = _described(_Parser(prog="numbaflux"), "Deep learning with Numba kernels.", "info", "predict --help")
     parser.add_argument("--version", action="version", version=f"numbaflux {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def add(name: str, run: Any, text: str, *examples: str) -> _Parser:
-        made = commands.add_parser(name, help=text, description=text, epilog=_examples(*examples))
-        made.formatter_class = argparse.RawDescriptionHelpFormatter
-        made.set_defaults(run=run)
-        return made
+    def add(run: Callable[[argparse.Namespace], None], name: str, text: str, *examples: str) -> _Parser:
+        command = _described(commands.add_parser(name, help=text), text, *(f"{name} {words}" for words in examples))
+        command.set_defaults(run=run)
+        return command
 
-    add("info", _info, "show CPU, threads, versions and the kernel cache", "numbaflux info")
-    command = add("inspect", _inspect, "show what is in a file, without loading it", "numbaflux inspect model.h5")
-    command.add_argument("file", metavar="FILE", help="a file that numbaflux wrote")
-    command = add("predict", _predict, "apply a saved model to the rows of an array", "numbaflux predict model.h5 x.npy -o y.npy",
-                  "numbaflux predict model.h5 table.csv -o y.csv")  # fmt: skip
+    add(_info, "info", "show CPU, threads, versions and the kernel cache", "")
+    command = add(_inspect, "inspect", "show what is in a file, without loading it", "model.h5")
+    command.add_argument("file", metavar="FILE", help="a file that nf.save wrote")
+    examples = "model.h5 x.npy -o y.npy", "model.h5 table.csv -o y.csv"
+    command = add(_predict, "predict", "apply a saved model to the rows of an array", *examples)
     command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote")
-    command.add_argument("input", metavar="INPUT", help=".npy, or .csv with a number in each field, with or without a header;"
-                         " numbers are converted to the model's type")  # fmt: skip
-    command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=".npy or .csv; replaced once it is whole")
-    command = add("cache", _cache, "compile all kernels, show where they are kept, or remove them", "numbaflux cache warm",
-                  "NUMBAFLUX_CACHE_DIR=/shared/kernels numbaflux cache warm")  # fmt: skip
+    text = ".npy, or .csv with a number in each field and perhaps a header; numbers are converted to the model's type"
+    command.add_argument("input", metavar="INPUT", help=text)
+    text = ".npy or .csv; an old file is replaced when the new one is whole"
+    command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=text)
+    command = add(_cache, "cache", "compile all kernels, show where they are kept, or remove them", "warm", "clear")
     command.add_argument("action", choices=["warm", "path", "clear"], help="warm: compile; path: show; clear: remove")
     return parser
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["examples:", *(f"  {line}" for line in lines)])
+def _described(parser: _Parser, text: str, *examples: str) -> _Parser:
+    parser.description = text[0].upper() + text[1:]
+    parser.epilog = "\n".join(["examples:", *(f"  numbaflux {words}".rstrip() for words in examples)])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -147,8 +147,8 @@ def _write(path: Path, y: np.ndarray) -> None:
     """Write an array beside its place, then move it there: the file is the old one or the whole new one."""
     digits = "%.9g" if y.dtype == np.float32 else "%.17g"  # as many as it takes to read the same bits back
     flat = y.reshape(len(y), -1)
-    cure = "write a .npy file"
-    expect(path.suffix == ".npy" or y.ndim <= 2, "predict", "OUTPUT", "of rows for .csv", f"shape {y.shape}", cure, ShapeError)
+    fits = path.suffix == ".npy" or y.ndim <= 2
+    expect(fits, "predict", "OUTPUT", "of rows for .csv", f"shape {y.shape}", "write a .npy file", ShapeError)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("xb") as file:
@@ -174,6 +174,7 @@ def _warm(folder: Path | None) -> None:
     from .warm import warm
 
     count, seconds = 0, 0.0
-    for count, (name, seconds) in enumerate(warm(), 1):
+    for name, seconds in warm():
+        count += 1
         print(f"{seconds:7.1f} s  {name}", flush=True)
     print(f"{count} kernels compiled in {seconds:.1f} s, kept in {folder}")

@@ -186,7 +186,7 @@ class StepProgram(Planned):
             if g is None:
                 rows = max(s.size, 1)
                 program.build.add(
-                    "move.fill", cut(target, s.size, write=True), Num(0.0, v.params.dtype), rows=rows, block=rows
+                    "elementwise.fill", cut(target, s.size, write=True), Num(0.0, v.params.dtype), rows=rows, block=rows
                 )
             else:
                 pairs.append((g, target))
@@ -217,6 +217,10 @@ class StepProgram(Planned):
         result = owner.f(replaced(owner.model, leaf), *abstract(args, 0))
         loss, aux = scalar_loss(result, "compile")
         expect(level in loss.levels, "compile", "loss", "computed from the model", "one that does not depend on it",
+               error=PlanError)  # fmt: skip
+        left = {id(s) for _, s, _ in params.values()}
+        other = [s.path for s in self.state.segments if id(s) not in left]
+        expect(not other, "compile", "model", "the one that opt_state was set up for", f"one without {other[:3]}",
                error=PlanError)  # fmt: skip
         return loss, aux, list(params.values())
 

@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 from . import __version__
-from .native import features, native, threads
+from .build import features
+from .native import native, threads
 from .op import PlanError
 
 VECTORS = (("avx512f", 512), ("avx2", 256))  # what kernels/jit.py chooses by, widest first; else 128 bits

@@ -128,13 +128,23 @@ class Native:
         return call, self.addresses[names[1]]
 
 
+def _named_threads() -> int:
+    """How many threads the environment asks for; 0: it does not."""
+    for name in ("NUMBA_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        text = os.environ.get(name)
+        if text:
+            good = text.isdecimal() and int(text) > 0
+            expect(good, "native", f"the environment variable {name}", "a number of threads from 1 on", text)
+            return int(text)
+    return 0
+
+
 class Threads:
     """Numba's threading layer, loaded without numba; how many threads a plan may use."""
 
     def __init__(self) -> None:
         self.allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        named = os.environ.get("NUMBA_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK")
-        self.count = self.limit = max(1, min(int(named), self.allowed)) if named else self.allowed
+        self.count = self.limit = min(_named_threads() or self.allowed, self.allowed)
         self.layer = ""
         self.forked = self.warned = False
         self.exclusive = threading.Lock()  # the workqueue layer takes one region at a time

@@ -31,10 +31,9 @@ def figure(width: float, height: float) -> Figure:
     [6.0, 4.0]
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    made = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    made.get_layout_engine().set(w_pad=0.15, h_pad=0.1)
-    return made
+    return Figure(figsize=(width, height), dpi=130, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1))
 
 
 def learning_curves(history: History) -> Figure:
@@ -129,7 +128,8 @@ def images(place: Figure | SubFigure, pictures: ArrayLike, titles: Sequence[str]
     """
     shape = np.shape(pictures)
     fits = len(shape) == 3 and shape[0] == len(titles)
-    expect(fits, "images", "pictures", f"of shape ({len(titles)}, h, w), one a title", f"shape {shape}", error=ShapeError)
+    expected = f"of shape ({len(titles)}, h, w), one a title"
+    expect(fits, "images", "pictures", expected, f"shape {shape}", error=ShapeError)
     rows = max(1, -(-len(titles) // columns))
     grid: Any = place.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:

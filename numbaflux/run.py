@@ -31,8 +31,11 @@ def array_of(x: Any, where: str) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4096)
-def planned(op: Op, specs: Specs, attrs: tuple[tuple[str, Any], ...]) -> tuple[Plan, tuple[Spec, ...], int]:
-    """The plan of one call, its outputs, and the input that the output is only another view of (-1: none)."""
+def planned(op: Op, specs: Specs, attrs: tuple[tuple[str, Any], ...], text: str) -> tuple[Plan, tuple[Spec, ...], int]:
+    """The plan of one call, its outputs, and the input that the output is only another view of (-1: none).
+
+    text is attrs in words, by which the cache tells 0.0 from -0.0.
+    """
     out_specs = outputs(op, specs, dict(attrs))
     build = Build()
     outs = [argument(spec, i) for i, spec in enumerate(out_specs)]
@@ -47,7 +50,8 @@ def run(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> Any:
     """The outputs of an operation on arrays (None where an optional one is missing), newly allocated."""
     given = [None if a is None else array_of(a, op.name) for a in arrays]
     specs = tuple(None if a is None else Spec(a.shape, a.dtype) for a in given)
-    plan, out_specs, view = planned(op, specs, tuple(sorted(attrs.items())))
+    key = tuple(sorted(attrs.items()))
+    plan, out_specs, view = planned(op, specs, key, repr(key))
     if view >= 0:
         return given[view].reshape(out_specs[0].shape)  # type: ignore[union-attr]
     outs = [np.empty(s.shape, s.dtype) for s in out_specs]

@@ -48,8 +48,8 @@ def train(
 
     loss(model, *batch) -> scalar or (scalar, anything). data: a DataLoader, or anything that gives batches anew each
     time it is iterated; a batch that is a tuple is splatted into loss, anything else is passed whole.
-    validation: a DataLoader, or an array, tuple or dict of arrays. Its loss and each metric(model(first), second) -> number,
-    of a batch's first two parts, are taken after each epoch, over all its samples.
+    validation: a DataLoader, or an array, tuple or dict of arrays; its loss is taken after each epoch.
+    metrics: functions metric(model(x), y) -> number, of all validation data, whose batches are then tuples (x, y, ...).
     callbacks: functions of an Event, called after each epoch.
     progress: a bar on a terminal, else a line an epoch, both on stderr. compile=False: the same numbers, step by step
     in Python, where loss may branch on values.
@@ -91,11 +91,10 @@ def train(
 def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any, callbacks: Any) -> None:
     expect(callable(loss), "train", "loss", "a function loss(model, *batch)", type(loss).__name__, error=DTypeError)
     arrays = isinstance(data, np.ndarray | dict) or isinstance(data, tuple) and any(hasattr(d, "shape") for d in data)
-    good = hasattr(data, "__iter__") and not arrays
-    expect(good, "train", "data", "batches", f"{type(data).__name__}{' of arrays' if arrays else ''}",
-           "nf.DataLoader(data, batchsize=...)", DTypeError)  # fmt: skip
-    good = isinstance(opt_state, OptState)
-    expect(good, "train", "opt_state", "what nf.setup returned for the model", type(opt_state).__name__, error=DTypeError)
+    batches, got = hasattr(data, "__iter__") and not arrays, f"{type(data).__name__}{' of arrays' if arrays else ''}"
+    expect(batches, "train", "data", "batches", got, "nf.DataLoader(data, batchsize=...)", DTypeError)
+    made, got = isinstance(opt_state, OptState), type(opt_state).__name__
+    expect(made, "train", "opt_state", "what nf.setup returned for the model", got, error=DTypeError)
     check("train.epochs", epochs)
     for callback in _several("callbacks", callbacks):
         expect(callable(callback), "train", "callbacks", "functions of an event", repr(callback), error=DTypeError)

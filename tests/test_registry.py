@@ -76,14 +76,15 @@ def check(case, xs, y):
     exact = [x if x is None or x.dtype.kind != "f" else x.astype(np.longdouble) for x in xs]
     with np.errstate(all="ignore"):
         right = np.asarray(oracle(case.name)(*exact, **case.attrs))
-        size = np.asarray(row.size(exact, case.attrs) if row.size else right)
+        size = np.nan_to_num(row.size(exact, case.attrs) if row.size else right, nan=0, posinf=np.inf, neginf=-np.inf)
         assert y.shape == right.shape
         if y.dtype.kind != "f":
             np.testing.assert_array_equal(y, right)
             return
-        rounded, limits = right.astype(y.dtype), np.finfo(y.dtype)
+        rounded = right.astype(y.dtype)
         finite = np.isfinite(rounded)
-        bound = row.ulp * (np.spacing(abs(size).astype(y.dtype)).astype(np.longdouble) + (limits.tiny if row.ulp else 0))
+        unit = np.spacing(abs(size).astype(y.dtype)).astype(np.longdouble)
+        bound = row.ulp * unit + 8 * np.finfo(y.dtype).tiny if row.ulp else 0  # what is subnormal on the way is flushed to 0
         np.testing.assert_array_equal(y[~finite], rounded[~finite])
         off = abs(y.astype(np.longdouble) - right)
         bad = finite & ~(off <= bound)

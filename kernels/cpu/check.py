@@ -2,6 +2,7 @@
 0."""
 
 from ..jit import kernel
+from ..scalar import inlined
 
 
 @kernel
@@ -28,3 +29,20 @@ def flags(status, flags, code):
         if flags[i] != 0 and status[0] == 0:
             status[0] = code
             status[1] = i
+
+
+@kernel
+def indices(status, index, size, code):
+    """Where status[0] is 0 and an index is not in 0 .. size - 1: status(2,) = code, the position of the first such."""
+    first = index.size
+    for i in range(index.size):
+        bad = index[i] < 0 or index[i] >= size
+        first = min(first, i) if bad else first
+    if status[0] == 0 and first < index.size:
+        status[0], status[1] = code, first
+
+
+@inlined
+def clamped(index, size):
+    """The index, moved into range: what a check reports must not be followed meanwhile."""
+    return min(max(index, 0), size - 1)

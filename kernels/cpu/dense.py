@@ -100,13 +100,15 @@ def make_pack(width):
             j = 0
             while j < n:
                 w = min(n - j, fixed if fixed else strip(n - j, lanes, vectors))
-                for v in range(0, w, lanes):
+                for lane in range((w + lanes - 1) // lanes):
+                    v = lane * lanes
                     to, source = from_p + size * (j * k + v), from_b + size * (j + v) * b_col
                     if b_col == 1:
                         for s in range(s0, s1):
                             copy(p, w - v, to + size * s * w, source + size * s * b_row)
                     else:
-                        for s in range(s0, s1, lanes):
+                        for block in range((s1 - s0 + lanes - 1) // lanes):
+                            s = s0 + block * lanes
                             some = min(lanes, s1 - s), min(lanes, w - v)
                             transpose(p, some[0], some[1], to + size * s * w, w, source + size * s, b_col)
                 j += w

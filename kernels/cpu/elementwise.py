@@ -5,7 +5,20 @@ import operator
 from .. import scalar
 from ..jit import fma, kernel
 from ..jit import sqrt as root
-from .move import copy
+
+
+@kernel
+def copy(y, x):
+    """y = x, both 1-D; of different types it is a cast."""
+    for i in range(y.size):
+        y[i] = x[i]
+
+
+@kernel
+def fill(y, value):
+    """y = value, 1-D."""
+    for i in range(y.size):
+        y[i] = value
 
 
 def unary(name, f):

@@ -1,29 +1,16 @@
-"""Moves elements of any type: copies, axes, slices, rows by index. An index out of range is clamped, never followed."""
+"""Moves elements of any type: axes, slices, rows by index. An index out of range is clamped, never followed."""
 
 from numba import types
 from numba.extending import overload
 
 from ..jit import LANES, address, kernel
 from ..scalar import inlined
+from .check import clamped
 from .reduce import part
 from .tile import make_transpose
 
 WIDTH = 4 * LANES  # bytes of a vector register
 transpose = make_transpose(WIDTH)
-
-
-@kernel
-def copy(y, x):
-    """y = x, both 1-D; of different types it is a cast."""
-    for i in range(y.size):
-        y[i] = x[i]
-
-
-@kernel
-def fill(y, value):
-    """y = value, 1-D."""
-    for i in range(y.size):
-        y[i] = value
 
 
 def turn(y, x, y_row, x_column, rows, columns):
@@ -125,12 +112,6 @@ def insert(y, x, at):
             target[i] = source[i]
 
 
-@inlined
-def clamped(index, size):
-    """The index, moved into range: what a check reports must not be followed meanwhile."""
-    return min(max(index, 0), size - 1)
-
-
 @kernel
 def gather(y, table, index):
     """y[i, :] = table[index[i], :]."""
@@ -152,14 +133,3 @@ def scatter_add(table, dy, index):
         target, source = part(table, clamped(index[i], table.shape[0]) * c, c), part(dy, i * c, c)
         for j in range(c):
             target[j] += source[j]
-
-
-@kernel
-def check_index(status, index, size, code):
-    """Where status[0] is 0 and an index is not in 0 .. size - 1: status(2,) = code, the position of the first such."""
-    first = index.size
-    for i in range(index.size):
-        bad = index[i] < 0 or index[i] >= size
-        first = min(first, i) if bad else first
-    if status[0] == 0 and first < index.size:
-        status[0], status[1] = code, first

@@ -5,7 +5,7 @@ Where c is small a pass over one row is a short loop: so exp, log, products go o
 
 from ..jit import kernel
 from ..scalar import exp, inlined, log, typed
-from .move import check_index, clamped
+from .check import clamped
 from .reduce import BLOCK, max_of, part, stack, sum_of
 
 
@@ -144,76 +144,3 @@ def crossentropy_labels_grad(dx, x, labels, dloss):
             for j in range(c):
                 row[j] *= factor
             row[clamped(labels[first + i], c)] -= dy
-
-
-@kernel
-def crossentropy(loss, x, target):
-    """loss[r] = -the sum of target[r] * logsoftmax(x[r]); a target of 0 counts 0, whatever x is."""
-    n, c = x.shape
-    tops, sums, buffer, rows = stack(x), stack(x), stack(x), rows_at_once(c)
-    for block in range((n + rows - 1) // rows):
-        first = block * rows
-        taken = min(n - first, rows)
-        log_sums(tops, sums, x, first, taken, buffer)
-        for i in range(taken):
-            total = typed(0, sums[i])
-            for strip in range((c + BLOCK - 1) // BLOCK):
-                at = (first + i) * c + strip * BLOCK
-                terms = part(buffer, 0, min(c - strip * BLOCK, BLOCK))
-                source, weights = part(x, at, terms.size), part(target, at, terms.size)
-                for j in range(terms.size):
-                    term = weights[j] * (sums[i] - (source[j] - tops[i]))
-                    terms[j] = typed(0, term) if weights[j] == typed(0, term) else term
-                total += sum_of(terms)
-            loss[first + i] = total
-
-
-@kernel
-def crossentropy_grad(dx, x, target, dloss):
-    """dx[r] = (softmax(x[r]) * the sum of target[r] - target[r]) * dloss[r]; softmax is computed again."""
-    n, c = x.shape
-    tops, sums, rows = stack(x), stack(x), rows_at_once(c)
-    for block in range((n + rows - 1) // rows):
-        first = block * rows
-        taken = min(n - first, rows)
-        exp_sums(part(dx, first * c, taken * c), tops, sums, x, first, c)
-        for i in range(taken):
-            row, weights, dy = part(dx, (first + i) * c, c), part(target, (first + i) * c, c), dloss[first + i]
-            factor = sum_of(weights) / sums[i]
-            for j in range(c):
-                row[j] = (row[j] * factor - weights[j]) * dy
-
-
-@kernel
-def mse(partial, a, b):
-    """partial(1,) = the sum of (a - b)**2 over this tile, 1-D."""
-    buffer, total = stack(a), typed(0, a[0])
-    for strip in range((a.size + BLOCK - 1) // BLOCK):
-        at = strip * BLOCK
-        squares = part(buffer, 0, min(a.size - at, BLOCK))
-        left, right = part(a, at, squares.size), part(b, at, squares.size)
-        for i in range(squares.size):
-            squares[i] = (left[i] - right[i]) * (left[i] - right[i])
-        total += sum_of(squares)
-    partial[0] = total
-
-
-@kernel
-def mse_grad(da, a, b, dy, factor):
-    """da = (a - b) * dy(1,) * factor, factor being 2 / n for a mean over n."""
-    scale = dy[0] * factor
-    for i in range(da.size):
-        da[i] = (a[i] - b[i]) * scale
-
-
-@kernel
-def check_finite(flag, x):
-    """flag(1,) = 1 where an element of x, 1-D, is NaN or infinite; else it stays."""
-    bad = False
-    for i in range(x.size):
-        bad |= x[i] - x[i] != typed(0, x[i])
-    if bad:
-        flag[0] = 1
-
-
-check_labels = check_index

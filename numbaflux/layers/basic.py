@@ -74,6 +74,9 @@ class Chain:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
 
+    def describe(self) -> str:
+        return "Chain()"  # of one without layers: others show these
+
 
 def _locate(error: Error, name: str) -> None:
     """Put the layer's place in front of the message: 1.dense: x must be ..."""
@@ -117,7 +120,8 @@ class Dense:
         expect(w.ndim == 2 and w.size > 0, "Dense", "weight", "of shape (in, out)", str(w.shape), error=ShapeError)
         good = b is None or isinstance(b, np.ndarray) and b.shape == w.shape[1:] and b.dtype == w.dtype
         expect(good, "Dense", "bias", f"None or {w.dtype} of shape {w.shape[1:]}",
-               f"{getattr(b, 'dtype', type(b).__name__)} of shape {getattr(b, 'shape', None)}", error=ShapeError)  # fmt: skip
+               f"{getattr(b, 'dtype', type(b).__name__)} of shape {getattr(b, 'shape', None)}",
+               error=ShapeError)  # fmt: skip
         expect(callable(self.activation), "Dense", "activation", "a function", type(self.activation).__name__,
                error=DTypeError)  # fmt: skip
 

@@ -52,15 +52,15 @@ def layer(cls: C) -> C:
 
 
 def _assign(self: Any, name: str, value: Any) -> None:
-    """Setting a field that an optimiser state holds copies into its place."""
-    if name in self.__dict__.get("_held", ()):
-        old = self.__dict__[name]
+    """Setting an array that an optimiser state holds copies into its place; other changes end the plans made before."""
+    old = self.__dict__.get(name)
+    if name in self.__dict__.get("_held", ()) and isinstance(old, np.ndarray):
         new = np.asarray(value)
         expect(new.shape == old.shape, type(self).__name__, name, f"of shape {old.shape}", str(new.shape),
                "build a new layer for other sizes", ShapeError)  # fmt: skip
         old[...] = new
     else:
-        Moves.count += isinstance(self.__dict__.get(name), np.ndarray)
+        Moves.count += name in self.__dict__
         object.__setattr__(self, name, value)
 
 

@@ -64,7 +64,7 @@ AFFINE = op("affine", lambda c, dy: c.apply(AFFINE, dy, scale=c.attrs["scale"], 
 FILL = Op(
     "fill",
     lambda x, value: x,
-    lambda b, out, x, value: elementwise(b, "move.fill", out, numbers=(value,)),
+    lambda b, out, x, value: elementwise(b, "elementwise.fill", out, numbers=(value,)),
     (None,),
     examples=(example("f", (5,), value=0.0),),
 )

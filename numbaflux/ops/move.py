@@ -139,7 +139,7 @@ def _concat_lower(b: Build, out: Buf, *xs: Buf, axis: int) -> None:
     for x in xs:
         k = x.shape[axis] * inner
         if outer == 1:
-            elementwise(b, "move.copy", out.part(at, k), x.part(0, k))
+            elementwise(b, "elementwise.copy", out.part(at, k), x.part(0, k))
         else:
             b.add("move.insert", cut(out, outer, width, write=True), cut(x, outer, k), Int(at),
                   rows=outer, block=elements_block(outer, width))  # fmt: skip
@@ -187,7 +187,7 @@ def check_index(b: Build, where: str, index: Buf, size: int) -> None:
     def error(position: int) -> Exception:
         return RangeError(f"{where}: index must be in 0..{size - 1}, got another at position {position}")
 
-    b.check("move.check_index", whole(index, index.size), Int(size), error=error)
+    b.check("check.indices", whole(index, index.size), Int(size), error=error)
 
 
 def _take_grad(c: Any, dy: Any) -> Any:

@@ -91,7 +91,7 @@ def _check_labels(b: Build, labels: Buf, classes: int) -> None:
     def error(position: int) -> Exception:
         return RangeError(f"crossentropy: labels must be in 0..{classes - 1}, got another at position {position}")
 
-    b.check("softmax.check_labels", whole(labels, labels.size), Int(classes), error=error)
+    b.check("check.indices", whole(labels, labels.size), Int(classes), error=error)
 
 
 def _labels_lower(b: Build, out: Buf, x: Buf, labels: Buf) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..lowering import Buf, Build, cut, elements_block, whole
 from ..memory import aligned
-from ..op import DTypeError, PlanError, ShapeError, expect
+from ..op import DTypeError, NonFiniteError, PlanError, ShapeError, expect
 from ..plan import Plan, as_buf
 from ..tree import PARAM, Leaf, fields, layers, leaves, put
 from .rules import HYPER, Rule
@@ -47,8 +47,10 @@ class Vectors:
     states: dict[str, np.ndarray]
     segments: list[Segment]
     bufs: dict[str, Buf] = field(default_factory=dict)
+    starts: dict[int, Segment] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.starts = {s.start: s for s in self.segments}
         self.bufs = {name: as_buf(v) for name, v in {"params": self.params, "grads": self.grads, **self.states}.items()}
 
     def buf(self, name: str, s: Segment) -> Buf:
@@ -95,11 +97,11 @@ class OptState:
     def find(self, array: Any) -> tuple[Vectors, Segment] | None:
         """Where a parameter lies, if it is one of this state's."""
         vectors = self.vectors.get(array.dtype)
-        base = array.base
-        if vectors is None or base is None or array.size == 0:
+        if vectors is None or array.base is None:
             return None
-        at = (array.ctypes.data - vectors.params.ctypes.data) // array.itemsize
-        return next(((vectors, s) for s in vectors.segments if s.start == at and s.shape == array.shape), None)
+        at, rest = divmod(array.ctypes.data - vectors.params.ctypes.data, array.itemsize)
+        found = vectors.starts.get(at) if rest == 0 else None
+        return (vectors, found) if found is not None and found.shape == array.shape else None
 
     def lower(self, build: Build) -> None:
         """The entries of one update: each rule's pass over the stretches that are not frozen, then the count."""
@@ -124,7 +126,8 @@ class OptState:
     def __repr__(self) -> str:
         size = sum(s.size for s in self.segments)
         frozen = sum(s.frozen for s in self.segments)
-        return f"OptState({self.rule}, {size:_} parameters in {len(self.segments)} arrays, {frozen} frozen, step {self.step})"
+        counts = f"{size:_} parameters in {len(self.segments)} arrays, {frozen} frozen, step {self.step}"
+        return f"OptState({self.rule}, {counts})"
 
 
 def setup(rule: Rule, model: Any) -> OptState:
@@ -142,6 +145,8 @@ def setup(rule: Rule, model: Any) -> OptState:
     for first, *_ in found.values():
         expect(first.array.dtype in (np.float32, np.float64), "setup", first.path, "float32 or float64",
                str(first.array.dtype), "nf.f32(model)", DTypeError)  # fmt: skip
+        expect(first.array.size > 0, "setup", first.path, "of at least one element", f"shape {first.array.shape}",
+               error=ShapeError)  # fmt: skip
         held = not isinstance(first.owner, tuple)
         expect(held, "setup", first.path, "in a layer, list or dict", "in a tuple, whose arrays cannot be moved",
                error=DTypeError)  # fmt: skip
@@ -190,6 +195,9 @@ def update(opt_state: OptState, model: Any, grads: Any) -> None:
     >>> nf.update(state, model, nf.gradient(lambda m: m(np.ones((1, 2), np.float32)).sum(), model))
     """
     _same_state(opt_state, "update")
+    for leaf in leaves(model):
+        held = leaf.kind != PARAM or leaf.array.dtype.kind != "f" or opt_state.find(leaf.array) is not None
+        expect(held, "update", leaf.path, "an array that opt_state holds", "another", "call nf.setup again", PlanError)
     by_path = {leaf.path: leaf.array for leaf in leaves(grads) if leaf.kind == PARAM}
     places = [(v, s) for v in opt_state.vectors.values() for s in v.segments]
     for v, s in places:
@@ -197,6 +205,10 @@ def update(opt_state: OptState, model: Any, grads: Any) -> None:
         good = g is not None and g.shape == s.shape and g.dtype == v.params.dtype
         shown = "nothing" if g is None else f"{g.dtype} {g.shape}"
         expect(good, "update", f"grads.{s.path}", f"{v.params.dtype} {s.shape}", shown, error=ShapeError)
+        for path in (s.path, *s.ties):
+            finite = s.frozen or path not in by_path or bool(np.isfinite(by_path[path]).all())
+            got = "NaN or Inf; nothing was changed"
+            expect(finite, "update", f"gradient of {path}", "finite", got, error=NonFiniteError)
     for v, s in places:
         view = s.of(v.grads)
         view[...] = by_path[s.path]

@@ -69,7 +69,8 @@ def test_an_error_says_where_in_the_model_it_is():
         ((), {"a": "x"}, nf.DTypeError, "Chain: layers must be layers or functions, got str"),
         ((nf.relu,), {"a": nf.relu}, nf.RangeError, "Chain: arguments must be all named or none, got 1 without a name"),
         ((), {"a.b": nf.relu}, nf.RangeError, "Chain: names must be without dots, and not layers or names, got a.b"),
-        ((), {"names": nf.relu}, nf.RangeError, "Chain: names must be without dots, and not layers or names, got names"),
+        ((), {"names": nf.relu}, nf.RangeError,
+         "Chain: names must be without dots, and not layers or names, got names"),
     ],
 )
 def test_wrong_arguments_of_chain(args, named, kind, text):
@@ -93,6 +94,10 @@ def test_repr_golden():
         ")\n"
         "# 5 arrays, 25_466 parameters, 101_864 bytes"
     )
+
+
+def test_repr_of_nothing():
+    assert repr(nf.Chain()) == "Chain(),\n# 0 arrays, 0 parameters, 0 bytes"
 
 
 def test_repr_counts_a_tied_array_once():

@@ -7,7 +7,7 @@ def _by_rows(f, *arrays):
     """f of each row of the arrays; an array one axis short gives a number."""
     leading = arrays[0].shape[:-1]
     rows = [f(*(x[i] for x in arrays)) for i in np.ndindex(leading)]
-    return np.array(rows, arrays[0].dtype).reshape(*leading, *np.shape(rows[0]))
+    return np.array(rows, arrays[0].dtype).reshape(leading + np.shape(rows[0]))
 
 
 def _softmax(x):

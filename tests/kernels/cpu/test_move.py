@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from numbaflux.kernels.cpu import move
+from numbaflux.kernels.cpu import check, elementwise, move
 
 DTYPES = [np.float32, np.float64, np.int64, np.bool_]
 
@@ -32,9 +32,9 @@ def permuted(x, axes):
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 61])
 def test_copy_and_fill(n, dtype):
     x, y = numbers(n, dtype), np.zeros(n, dtype)
-    move.copy(y, x)
+    elementwise.copy(y, x)
     np.testing.assert_array_equal(y, x)
-    move.fill(y, dtype(3))
+    elementwise.fill(y, dtype(3))
     np.testing.assert_array_equal(y, np.full(n, dtype(3)))
 
 
@@ -119,5 +119,5 @@ def test_indices_out_of_range_touch_nothing_outside():
 )
 def test_check_index(index, before, after):
     status = np.array(before)
-    move.check_index(status, np.array(index), 10, 7)
+    check.indices(status, np.array(index), 10, 7)
     np.testing.assert_array_equal(status, after)
