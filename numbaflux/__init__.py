@@ -1,6 +1,7 @@
 """numbaflux: deep learning in the style of Flux.jl, with Numba kernels, for clusters."""
 
 from . import init, losses, metrics
+from .check_gradients import check_gradients
 from .checkpoint import load, load_into, save
 from .compiled import compile
 from .contents import inspect
@@ -17,6 +18,7 @@ from .op import (
     DTypeError,
     Error,
     FileFormatError,
+    GradientError,
     NonFiniteError,
     Op,
     PlanError,

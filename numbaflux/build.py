@@ -1,5 +1,5 @@
-"""kernel -> entry -> object file: Numba compiles, LLVM writes. Runs in processes of its own (python -m numbaflux.build),
-so that the user's process need not import numba, its settings stay out, and several kernels are compiled at once.
+"""kernel -> entry -> object file: Numba compiles, LLVM writes. Runs in processes of its own, so that the user's
+process need not import numba, its settings stay out, and several kernels are compiled at once.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def entry(kernel: Any, signature: Signature) -> Any:
     done = kernel.overloads[argument_types]
     # nobody looks at a kernel's status, so what it raises would be lost: Numba keeps each exception under such a name
     raises = "picklebuf" in done.library.get_llvm_str()
-    expect(not raises, kernel.__name__, "kernel", "unable to raise", "a statement that can",
-           'use njit(error_model="numpy"), ranges with a known step, no new arrays, Build.check for bad input', PlanError)  # fmt: skip
+    cure = 'use njit(error_model="numpy"), ranges of known step, no new arrays, Build.check for bad input'
+    expect(not raises, kernel.__name__, "kernel", "unable to raise", "a statement that can", cure, PlanError)
 
     @intrinsic
     def invoke(typing: Any, row: Any, tile: Any) -> Any:

@@ -69,14 +69,16 @@ def _pair(where: str, a: Any, b: Any) -> tuple[Any, Any]:
     abstract = any(isinstance(x, Value) and x.abstract for x in (a, b))
     a, b = asvalue(a, dtype, abstract), asvalue(b, dtype, abstract)
     if a.shape != b.shape:
-        try:
-            shape = np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            raise ShapeError(
-                f"{where}: arguments must be of shapes that broadcast, got {a.shape} and {b.shape}"
-            ) from None
+        shape = _broadcast_shapes(where, a.shape, b.shape)
         a, b = broadcast_to(a, shape), broadcast_to(b, shape)
     return a, b
+
+
+def _broadcast_shapes(where: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ShapeError(f"{where}: arguments must be of shapes that broadcast, got {a} and {b}") from None
 
 
 def _binary(op: Op) -> Callable[[Any, Any], Any]:
@@ -190,7 +192,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     a, b = _pair("where", a, b)
     abstract = any(isinstance(x, Value) and x.abstract for x in (condition, a, b))
     mask = asvalue(condition, np.dtype(bool), abstract)
-    shape = np.broadcast_shapes(mask.shape, a.shape)
+    shape = _broadcast_shapes("where", mask.shape, a.shape)
     return apply(E.WHERE, *(broadcast_to(x, shape) for x in (mask, a, b)))
 
 
@@ -347,7 +349,10 @@ def take(x: Any, index: Any, axis: int = 0) -> Any:
     >>> take(np.arange(6, dtype=np.float32).reshape(3, 2), np.array([2, 0])).tolist()
     [[4.0, 5.0], [0.0, 1.0]]
     """
-    index = index if isinstance(index, Value) else np.asarray(index, np.int64)
+    index = index if isinstance(index, Value) else np.asarray(index)
+    expect(index.dtype.kind in "iu", "take", "index", "an array of integers", str(index.dtype),
+           "nf.where(mask, x, 0) for a mask", DTypeError)  # fmt: skip
+    index = index.astype(np.int64, copy=False) if isinstance(index, np.ndarray) else astype(index, np.int64)
     axis = _axis(axis, x.ndim, "take")
     if axis == 0:
         return apply(M.TAKE, x, index)
@@ -389,7 +394,7 @@ def _range(k: Any, size: int) -> tuple[int, int, int]:
     if isinstance(k, slice):
         span = range(*k.indices(size))
         return (span[0] if span else 0), span.step, len(span)
-    expect(isinstance(k, int | np.integer), "index", "key", "integers, slices, ... or None", repr(k), error=DTypeError)
+    expect(isinstance(k, int | np.integer) and not isinstance(k, bool), "index", "key", "integers, slices, ... or None", repr(k), error=DTypeError)
     if not -size <= k < size:
         raise IndexError(f"index: key must be in {-size}..{size - 1}, got {k}")
     return int(k) % size, 1, 1
@@ -420,7 +425,7 @@ def matmul(a: Any, b: Any) -> Any:
         return reshape(y, y.shape[:-1])
     if b.ndim == 2:
         return apply(D.MATMUL, a, b, ta=False, tb=False)
-    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    lead = _broadcast_shapes("matmul", a.shape[:-2], b.shape[:-2])
     a, b = broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:])
     return apply(D.BATCHED, a, b, ta=False, tb=False)
 
@@ -450,6 +455,16 @@ def logsoftmax(x: Any, axis: int = -1) -> Any:
     return _last(S.LOGSOFTMAX, x, axis)
 
 
+def _take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """As NumPy: of all elements unless an axis is named."""
+    return take(reshape(x, -1), indices) if axis is None else take(x, indices, axis)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    expect(b.ndim <= 2, "dot", "b", "of one or two axes", f"shape {b.shape}", "np.matmul for stacks", ShapeError)
+    return matmul(a, b)
+
+
 # What stands on Value as Python's operators and NumPy's methods.
 OPERATORS: dict[str, Callable[..., Any]] = {
     "__add__": add, "__radd__": lambda a, b: add(b, a), "__sub__": sub, "__rsub__": lambda a, b: sub(b, a),
@@ -459,7 +474,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal, "__eq__": equal,
     "__ne__": not_equal, "__getitem__": getitem, "sum": sum, "mean": mean, "max": max, "min": min, "var": var,
     "reshape": reshape, "transpose": transpose, "swapaxes": swapaxes, "squeeze": squeeze, "astype": astype,
-    "take": take, "dot": matmul, "flatten": lambda x: reshape(x, -1), "ravel": lambda x: reshape(x, -1),
+    "take": _take, "dot": _dot, "flatten": lambda x: reshape(x, -1), "ravel": lambda x: reshape(x, -1),
 }  # fmt: skip
 UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: add, np.subtract: sub, np.multiply: mul, np.divide: div, np.power: power, np.negative: negative,
@@ -469,9 +484,10 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     np.positive: identity,
 }  # fmt: skip
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.sum: sum, np.mean: mean, np.max: max, np.min: min, np.var: var, np.reshape: reshape, np.transpose: transpose,
+    np.sum: sum, np.mean: mean, np.max: max, np.min: min, np.var: var, np.reshape: lambda a, shape: reshape(a, shape),
+    np.transpose: lambda a, axes=None: transpose(a, axes),
     np.swapaxes: swapaxes, np.squeeze: squeeze, np.expand_dims: expand_dims, np.concatenate: concatenate,
-    np.stack: stack, np.take: take, np.where: where, np.broadcast_to: broadcast_to, np.dot: matmul,
+    np.stack: stack, np.take: _take, np.where: where, np.broadcast_to: broadcast_to, np.dot: _dot,
     np.ravel: lambda x: reshape(x, -1), np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.size,
 }  # fmt: skip
@@ -480,20 +496,21 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
 def _array_ufunc(self: Value, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
     known = UFUNCS.get(ufunc) if method == "__call__" and not kwargs else None
     if known is None:
-        raise _unknown(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
+        named = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        raise _unknown(f"np.{named}" + (f" with {', '.join(kwargs)}" if kwargs else ""))
     return known(*args)
 
 
 def _array_function(self: Value, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     known = FUNCTIONS.get(function)
     if known is None:
-        raise _unknown(function.__name__)
+        raise _unknown(f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1))
     return known(*args, **kwargs)
 
 
 def _unknown(name: str) -> DTypeError:
     return DTypeError(
-        f"np.{name}: has no gradient here; use numbaflux's functions, or nf.stop_gradient(x) for its value"
+        f"{name}: has no gradient here; use numbaflux's functions, or nf.stop_gradient(x) for its value"
     )
 
 

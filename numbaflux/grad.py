@@ -63,30 +63,37 @@ class Opened:
     def __init__(self, args: tuple[Any, ...]) -> None:
         self.level = new_level()
         self.args = args
-        self.values: dict[int, Value] = {}
+        self.values: dict[Any, Value] = {}
         self.traced = replaced(args, self._leaf)
 
     def _leaf(self, path: str, kind: str, x: Any) -> Any:
         if kind != PARAM or not differentiable(x):
             return x
-        value = self.values.get(id(x))
+        key = tie(path, x)
+        value = self.values.get(key)
         if value is None:
-            value = self.values[id(x)] = leaf(x, self.level)
+            value = self.values[key] = leaf(x, self.level)
         return value
 
     def gradients(self, result: Value, seed: Any) -> Any:
         """The gradient of result, in the shape of the arguments; one argument: its alone."""
         found = backward(result, seed, list(self.values.values()), self.level)
-        by_id = dict(zip(self.values, found, strict=True))
+        by_tie = dict(zip(self.values, found, strict=True))
 
         def place(path: str, kind: str, x: Any) -> Any:
             if kind != PARAM or not differentiable(x):
                 return None if isinstance(x, np.ndarray | Value) else x
-            g = by_id[id(x)]
+            g = by_tie[tie(path, x)]
             return zeros(x) if g is None else closed(g, self.level)
 
-        grads = tuple(replaced(arg, place) for arg in self.args)
+        grads = tuple(replaced(self.args, place))
         return grads[0] if len(grads) == 1 else grads
+
+
+def tie(path: str, x: Any) -> Any:
+    """What is one leaf: an array, wherever it stands in one argument; a Python number, which is no object of its own,
+    where it stands."""
+    return (path.partition(".")[0], id(x)) if isinstance(x, np.ndarray | Value) else path
 
 
 def differentiable(x: Any) -> bool:

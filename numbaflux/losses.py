@@ -13,9 +13,9 @@ from .ops.softmax import CROSSENTROPY
 from .trace import Value, apply
 
 
-def _equal(where: str, prediction: Any, target: Any) -> None:
+def _equal(where: str, prediction: Any, target: Any, cure: str = "") -> None:
     p, t = tuple(np.shape(prediction)), tuple(np.shape(target))
-    cure = f"target.reshape{p}" if np.prod(p) == np.prod(t) else ""
+    cure = f"target.reshape{p}" if np.prod(p) == np.prod(t) else cure
     expect(p == t, where, "target", f"of shape {p} as the prediction", str(t), cure, ShapeError)
 
 
@@ -37,10 +37,12 @@ def logitcrossentropy(logits: Any, target: Any, agg: Callable[[Any], Any] = F.me
     """
     target = target if isinstance(target, Value) else np.asarray(target)
     if target.dtype.kind in "iu":
-        shape = tuple(logits.shape[:-1])
-        expect(tuple(target.shape) == shape, "logitcrossentropy", "labels", f"of shape {shape}", str(tuple(target.shape)),
-               error=ShapeError)  # fmt: skip
+        shape, got = tuple(logits.shape[:-1]), tuple(target.shape)
+        same_size = "one-hot targets are floats: y.astype(np.float32)" if got == tuple(logits.shape) else ""
+        cure = f"y.reshape{shape}" if np.prod(got) == np.prod(shape) else same_size
+        expect(got == shape, "logitcrossentropy", "labels", f"of shape {shape}", str(got), cure, ShapeError)
         labels = F.astype(target, np.int64) if isinstance(target, Value) else target.astype(np.int64)
         return agg(apply(CROSSENTROPY, logits, labels))
-    _equal("logitcrossentropy", logits, target)
+    labels = tuple(target.shape) == tuple(logits.shape[:-1])
+    _equal("logitcrossentropy", logits, target, "labels are integers: y.astype(np.int64)" if labels else "")
     return agg(F.negative(F.sum(F.mul(target, F.logsoftmax(logits)), axis=-1)))

@@ -37,6 +37,10 @@ class NonFiniteError(Error, ArithmeticError):
     """A loss or gradient that is not finite; nothing was changed."""
 
 
+class GradientError(Error, ArithmeticError):
+    """A gradient that is not what differences of the function say."""
+
+
 class FileFormatError(Error, ValueError):
     """A file that is not what it must be."""
 

@@ -42,7 +42,7 @@ def learning_curves(history: History) -> Figure:
     >>> from numbaflux.history import History
     >>> rows = [{"epoch": i, "loss": 1 / i, "validation_loss": 1.1 / i, "accuracy": 1 - 1 / i} for i in (1, 2, 3)]
     >>> [axes.get_ylabel() for axes in learning_curves(History(rows)).axes]
-    ['loss', 'metric']
+    ['loss', 'accuracy']
     """
     panels = 2 if history.metrics else 1
     fig = figure(5.2 * panels, 3.8)

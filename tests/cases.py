@@ -1,8 +1,8 @@
 """Every operation of the registry with its cases: shapes, numbers, how inputs are drawn, and how far rounding may
 take the result.
 
-Sizes are 1, around the tiles of the kernels (8 rows and 48 columns of a product, 16 lanes, 32 samples, 1024 elements of a buffer),
-primes, and large enough for many tiles. A new operation needs its oracle in tests/reference and its row here.
+Sizes are 1, around the tiles of the kernels (8 rows and 48 columns of a product, 16 lanes, 32 samples, 1024 elements of
+a buffer), primes, and large enough for many tiles. A new operation needs its oracle in tests/reference and a row here.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ ELEMENTWISE = (
 
 AXES = (  # shape, start, stop: one outer index or many, one element inside or many, short axes, long ones, none
     ((1,), 0, 1), ((97,), 0, 1), ((20_011,), 0, 1), ((33, 47), 1, 2), ((300, 48), 0, 1), ((32, 17), 0, 1),
-    ((33, 5), 0, 1), ((5, 7, 11), 1, 2), ((300, 5, 7), 0, 2), ((4, 50, 6), 0, 2), ((3, 2, 2503), 2, 3), ((64, 1031), 0, 1),
-    ((2, 131, 1031), 1, 2), ((101, 1), 1, 2), ((2, 3, 5), 0, 3), ((7,), 1, 1),
+    ((33, 5), 0, 1), ((5, 7, 11), 1, 2), ((300, 5, 7), 0, 2), ((4, 50, 6), 0, 2), ((3, 2, 2503), 2, 3),
+    ((64, 1031), 0, 1), ((2, 131, 1031), 1, 2), ((101, 1), 1, 2), ((2, 3, 5), 0, 3), ((7,), 1, 1),
 )  # fmt: skip
 REPEATS = (  # shape, start, sizes
     ((), 0, (5,)), ((), 0, (20_011,)), ((3,), 0, (7,)), ((3,), 1, (7,)), ((4, 5), 1, (6,)), ((48,), 0, (300,)),
@@ -232,18 +232,19 @@ REDUCE = (
 # ---------------------------------------------------------------- moves
 
 RESHAPES = (
-    ((), (1,)), ((1,), ()), ((6,), (2, 3)), ((2, 3), (6,)), ((15, 16), (16, 15)), ((300, 48), (100, 3, 48)), ((17, 1), (1, 17)),
-    ((4, 1, 5), (2, 10)),
+    ((), (1,)), ((1,), ()), ((6,), (2, 3)), ((2, 3), (6,)), ((15, 16), (16, 15)), ((300, 48), (100, 3, 48)),
+    ((17, 1), (1, 17)), ((4, 1, 5), (2, 10)),
 )  # fmt: skip
 CASTS = (
-    ((17,), normal, "float32"), ((17,), normal, "float64"), ((300, 48), normal, "float32"), ((300, 48), normal, "float64"),
-    ((), wide, "float32"), ((97,), integers("int64"), "float32"), ((31, 3), integers("int32"), "float64"),
-    ((16,), integers("uint8"), "float32"), ((15,), mask, "float32"), ((97,), wide, "int64"),
+    ((17,), normal, "float32"), ((17,), normal, "float64"), ((300, 48), normal, "float32"),
+    ((300, 48), normal, "float64"), ((), wide, "float32"), ((97,), integers("int64"), "float32"),
+    ((31, 3), integers("int32"), "float64"), ((16,), integers("uint8"), "float32"), ((15,), mask, "float32"),
+    ((97,), wide, "int64"),
 )  # fmt: skip
 ORDERS = (
-    ((1, 1), (1, 0)), ((3, 5), (1, 0)), ((97, 103), (1, 0)), ((300, 48), (1, 0)), ((2, 3, 5), (2, 0, 1)), ((2, 3, 5), (0, 2, 1)),
-    ((4, 17, 16), (0, 2, 1)), ((2, 3, 4, 5), (3, 1, 2, 0)), ((1, 7, 1), (2, 1, 0)), ((2, 3, 4, 5, 6), (4, 2, 0, 3, 1)),
-    ((33, 2, 50), (1, 2, 0)), ((15, 16, 17), (2, 1, 0)), ((101, 2, 3), (1, 0, 2)),
+    ((1, 1), (1, 0)), ((3, 5), (1, 0)), ((97, 103), (1, 0)), ((300, 48), (1, 0)), ((2, 3, 5), (2, 0, 1)),
+    ((2, 3, 5), (0, 2, 1)), ((4, 17, 16), (0, 2, 1)), ((2, 3, 4, 5), (3, 1, 2, 0)), ((1, 7, 1), (2, 1, 0)),
+    ((2, 3, 4, 5, 6), (4, 2, 0, 3, 1)), ((33, 2, 50), (1, 2, 0)), ((15, 16, 17), (2, 1, 0)), ((101, 2, 3), (1, 0, 2)),
 )  # fmt: skip
 SLICES = (  # shape, axis, start, step, size
     ((1,), 0, 0, 1, 1), ((7,), 0, 2, 1, 3), ((7,), 0, 6, -1, 7), ((97, 5), 0, 96, -3, 33), ((5, 97), 1, 1, 2, 48),
@@ -252,11 +253,12 @@ SLICES = (  # shape, axis, start, step, size
 )  # fmt: skip
 JOINS = (
     (0, (3,)), (0, (3,), (4,)), (1, (5, 1), (5, 48), (5, 7)), (0, (15, 3), (17, 3)), (1, (300, 16), (300, 31)),
-    (2, (2, 3, 5), (2, 3, 1)), (1, (7, 1, 3), (7, 2, 3)), (0, (1,), (1,), (1,), (1,)), (0, (20_011,), (13,)), (1, (2, 0), (2, 3)),
+    (2, (2, 3, 5), (2, 3, 1)), (1, (7, 1, 3), (7, 2, 3)), (0, (1,), (1,), (1,), (1,)), (0, (20_011,), (13,)),
+    (1, (2, 0), (2, 3)),
 )  # fmt: skip
 TAKES = (  # table, index
-    ((1,), (1,)), ((7,), ()), ((7, 3), (5,)), ((300, 48), (301,)), ((3, 17), (97,)), ((13, 2, 5), (4,)), ((31,), (7, 2)),
-    ((5, 16), (2, 3, 2)), ((11, 1), (20_011,)),
+    ((1,), (1,)), ((7,), ()), ((7, 3), (5,)), ((300, 48), (301,)), ((3, 17), (97,)), ((13, 2, 5), (4,)),
+    ((31,), (7, 2)), ((5, 16), (2, 3, 2)), ((11, 1), (20_011,)),
 )  # fmt: skip
 
 
@@ -288,19 +290,21 @@ MOVE = (
 
 DENSE = (  # leading axes of x, in, out, with a bias
     ((1,), 1, 1, True), ((7,), 8, 47, True), ((8,), 7, 48, True), ((9,), 16, 49, True), ((33,), 48, 97, False),
-    ((256,), 31, 17, True), ((300,), 103, 96, False), ((2, 3, 5), 7, 11, True), ((), 13, 5, True), ((101,), 1, 53, True),
-    ((40,), 130, 140, True), ((3,), 600, 2, False),
+    ((256,), 31, 17, True), ((300,), 103, 96, False), ((2, 3, 5), 7, 11, True), ((), 13, 5, True),
+    ((101,), 1, 53, True), ((40,), 130, 140, True), ((3,), 600, 2, False),
 )  # fmt: skip
 MATRICES = (  # leading axes of a, k, n, ta, tb; with ta the leading axes are summed over
-    ((1,), 1, 1, False, False), ((9,), 17, 49, False, False), ((300,), 31, 8, False, False), ((2, 5), 7, 3, False, False),
-    ((8,), 48, 47, False, True), ((33,), 103, 97, False, True), ((40,), 130, 140, False, True), ((1,), 5, 7, True, False),
-    ((7,), 8, 48, True, False), ((32,), 49, 16, True, False), ((300,), 5, 7, True, False), ((300,), 48, 97, True, False),
+    ((1,), 1, 1, False, False), ((9,), 17, 49, False, False), ((300,), 31, 8, False, False),
+    ((2, 5), 7, 3, False, False), ((8,), 48, 47, False, True), ((33,), 103, 97, False, True),
+    ((40,), 130, 140, False, True), ((1,), 5, 7, True, False), ((7,), 8, 48, True, False),
+    ((32,), 49, 16, True, False), ((300,), 5, 7, True, False), ((300,), 48, 97, True, False),
     ((33,), 150, 160, True, False), ((4, 17), 9, 1, True, False), ((), 6, 5, True, False),
 )  # fmt: skip
 STACKS = (  # leading axes, m, k, n, ta, tb
-    ((1,), 1, 1, 1, False, False), ((5,), 7, 8, 9, False, False), ((2, 3), 9, 17, 49, False, False), ((3,), 8, 48, 47, True, False),
-    ((3,), 8, 48, 47, False, True), ((31,), 2, 3, 5, True, False), ((33,), 3, 1, 16, False, True), ((2,), 97, 31, 53, False, True),
-    ((2,), 53, 300, 17, True, False), ((2,), 40, 130, 140, False, False),
+    ((1,), 1, 1, 1, False, False), ((5,), 7, 8, 9, False, False), ((2, 3), 9, 17, 49, False, False),
+    ((3,), 8, 48, 47, True, False), ((3,), 8, 48, 47, False, True), ((31,), 2, 3, 5, True, False),
+    ((33,), 3, 1, 16, False, True), ((2,), 97, 31, 53, False, True), ((2,), 53, 300, 17, True, False),
+    ((2,), 40, 130, 140, False, False),
 )  # fmt: skip
 
 
@@ -364,6 +368,12 @@ def classes(name: str, *draws: Draw, **row: Any) -> tuple[str, Row]:
     return rows(name, *((tuple(Input(s, d) for d in draws), {}) for s in CLASSES), **row)
 
 
+def labelled(name: str, *draws: Draw, **row: Any) -> tuple[str, Row]:
+    """Of logits, a label each, and arrays of a number each."""
+    table = [((Input(s, wide), Input(s[:-1], below(s[-1])), *(Input(s[:-1], d) for d in draws)), {}) for s in CLASSES]
+    return rows(name, *table, **row)
+
+
 SOFTMAX = (
     classes("softmax", wide, ulp=1, size=_softmax_size),
     classes("softmax_grad", probability, normal, ulp=2, specials=frozenset((1,)),
@@ -371,9 +381,8 @@ SOFTMAX = (
     classes("logsoftmax", wide, ulp=2, size=_logsoftmax_size),
     classes("logsoftmax_grad", normal, normal, ulp=2, specials=frozenset((1,)),
             size=lambda xs, at: _grad_size(np.exp(xs[0]), xs[1], xs[1])),
-    rows("crossentropy", *(((Input(s, wide), Input(s[:-1], below(s[-1]))), {}) for s in CLASSES), ulp=2, size=_at_labels),
-    rows("crossentropy_grad", *(((Input(s, wide), Input(s[:-1], below(s[-1])), Input(s[:-1], normal)), {}) for s in CLASSES),
-         ulp=1, size=_crossentropy_grad_size, specials=frozenset((0,))),
+    labelled("crossentropy", ulp=2, size=_at_labels),
+    labelled("crossentropy_grad", normal, ulp=1, size=_crossentropy_grad_size, specials=frozenset((0,))),
 )  # fmt: skip
 
 ROWS: dict[str, Row] = dict(ELEMENTWISE + REDUCE + MOVE + PRODUCTS + SOFTMAX)

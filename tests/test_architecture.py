@@ -19,7 +19,7 @@ LEVELS = (
     ("ops",),
     ("device", "tree", "rng"),
     ("trace", "run", "plan", "functions"),
-    ("grad",),
+    ("grad", "check_gradients"),
     ("layers", "losses", "init", "optim"),
     ("data", "metrics", "hdf5_json", "hdf5_objects", "hdf5", "models", "checkpoint", "contents", "distributed"),
     ("plots", "history", "callbacks", "train"),

@@ -378,9 +378,8 @@ def node(array="w", **changes):
 
 
 def dense(weight=None, bias=None, activation=None, **more):
-    fields = {
-        "weight": weight or node("weight", shape=[2, 2]), "bias": bias, "activation": activation or {"function": "relu"},
-    }  # fmt: skip
+    weight, activation = weight or node("weight", shape=[2, 2]), activation or {"function": "relu"}
+    fields = {"weight": weight, "bias": bias, "activation": activation}
     return {"layer": "Dense", "fields": fields | more}
 
 

@@ -1,4 +1,5 @@
-"""Every operation of the registry on every case: values, NaN, gradients of gradients, compiled = eager, 1 thread = 2 threads."""
+"""Every operation of the registry on every case of tests/cases.py: values, NaN, gradients and theirs, the same bits
+eager and compiled, on 1 thread and 2."""
 
 from collections import Counter
 
@@ -7,13 +8,22 @@ import pytest
 
 import numbaflux as nf
 from numbaflux import functions as F
-from numbaflux import plan, run
+from numbaflux import plan, run, warm
+from numbaflux.lowering import Build, argument
+from numbaflux.native import named
 from tests.cases import CASES, DTYPES, OPS, ROWS, fix
 from tests.reference import oracle
 
 STEP, TOLERANCE = 1e-5, 1e-6  # of central differences: a wrong element of 20 000 shows as 5e-5
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_kernels():
+    """All that is missing at once, by several processes, not one by one."""
+    for _ in warm.warm():
+        pass
 
 
 def call(case, xs):
@@ -23,6 +33,10 @@ def call(case, xs):
 def floats(xs):
     """Where the inputs that may have a gradient stand."""
     return [i for i, x in enumerate(xs) if x is not None and x.dtype.kind == "f"]
+
+
+def specs_of(xs):
+    return [x if x is None else nf.Spec(x.shape, x.dtype) for x in xs]
 
 
 def with_inputs(xs, places, values):
@@ -56,6 +70,22 @@ def test_names_are_taken_once():
     assert len(OPS) == len(nf.REGISTRY)
 
 
+def kernels(case, dtype):
+    """The names of the compiled kernels that a case runs."""
+    op, specs, build = OPS[case.name], specs_of(case.arrays(dtype)), Build()
+    outs = [argument(s, i) for i, s in enumerate(run.outputs(op, specs, case.attrs))]
+    ins = [None if s is None else argument(s, len(outs) + i) for i, s in enumerate(specs)]
+    op.lower(build, outs[0] if len(outs) == 1 else outs, *ins, **case.attrs)
+    return {named(e.kernel, e.signature)[0] for e in build.entries}
+
+
+def test_warm_compiles_what_cases_run():
+    """But for casts of integers, which are many."""
+    floats_only = [c for c in CASES if c.name != "cast" or c.attrs["dtype"] != "int64" and floats(c.arrays(np.float32))]
+    needed = {name for c in floats_only for dtype in DTYPES for name in kernels(c, dtype)}
+    assert needed - warm.entries().keys() == set()
+
+
 @pytest.mark.parametrize("op", nf.REGISTRY, ids=lambda op: op.name)
 def test_gradients_are_named_or_the_reason_is(op):
     case = ROWS[op.name].cases[0]
@@ -71,7 +101,7 @@ def test_an_operation_needs_a_reason_to_have_no_gradient():
 
 
 def check(case, xs, y):
-    """Shape, dtype, and each element within the row's bound of the oracle in extended precision; NaN and infinities as there."""
+    """Each element within the row's bound of the oracle in extended precision; NaN and infinities where it has them."""
     row = ROWS[case.name]
     exact = [x if x is None or x.dtype.kind != "f" else x.astype(np.longdouble) for x in xs]
     with np.errstate(all="ignore"):
@@ -84,11 +114,13 @@ def check(case, xs, y):
         rounded = right.astype(y.dtype)
         finite = np.isfinite(rounded)
         unit = np.spacing(abs(size).astype(y.dtype)).astype(np.longdouble)
-        bound = row.ulp * unit + 8 * np.finfo(y.dtype).tiny if row.ulp else 0  # what is subnormal on the way is flushed to 0
+        flushed = 8 * np.finfo(y.dtype).tiny  # what is subnormal on the way counts as 0
+        bound = row.ulp * unit + flushed if row.ulp else 0
         np.testing.assert_array_equal(y[~finite], rounded[~finite])
         off = abs(y.astype(np.longdouble) - right)
         bad = finite & ~(off <= bound)
-    assert not bad.any(), f"{bad.sum()} of {bad.size} are off, at first {np.argwhere(bad)[0]}: {y[bad][0]}, not {right[bad][0]}"
+    if bad.any():
+        pytest.fail(f"{bad.sum()} of {bad.size} are off, first {np.argwhere(bad)[0]}: {y[bad][0]}, not {right[bad][0]}")
 
 
 @every_dtype
@@ -148,22 +180,18 @@ def always_threads():
 
 @every_dtype
 @every_case
-def test_threads_do_not_show(case, dtype, always_threads):
-    xs = case.arrays(dtype)
-    nf.set_num_threads(1)
-    one = call(case, xs)
-    nf.set_num_threads(2)
-    for _ in range(3):
-        same_bits(call(case, xs), one)
-
-
-@every_dtype
-@every_case
-def test_compiled_is_eager(case, dtype):
+def test_the_same_bits(case, dtype, always_threads):
+    """Eager and compiled, on one thread and on two."""
     xs = case.arrays(dtype)
     given = [i for i, x in enumerate(xs) if x is not None]
     compiled = nf.compile(lambda *values: call(case, with_inputs(xs, given, values)))
-    same_bits(np.asarray(compiled(*(xs[i] for i in given))), call(case, xs))
+    nf.set_num_threads(1)
+    one = call(case, xs)
+    same_bits(np.asarray(compiled(*(xs[i] for i in given))), one)
+    nf.set_num_threads(2)
+    for _ in range(3):
+        same_bits(call(case, xs), one)
+    same_bits(np.asarray(compiled(*(xs[i] for i in given))), one)
 
 
 # ---------------------------------------------------------------- gradients
@@ -172,8 +200,7 @@ def test_compiled_is_eager(case, dtype):
 def differentiable(case):
     """Whether floats go in and float64 comes out."""
     xs = case.arrays(np.float64)
-    specs = [x if x is None else nf.Spec(x.shape, x.dtype) for x in xs]
-    return bool(floats(xs)) and run.outputs(OPS[case.name], specs, case.attrs)[0].dtype == np.float64
+    return bool(floats(xs)) and run.outputs(OPS[case.name], specs_of(xs), case.attrs)[0].dtype == np.float64
 
 
 DIFFERENTIABLE = [c for c in CASES if differentiable(c)]
@@ -250,33 +277,20 @@ def test_gradients_of_gradients(case):
 
 @every_dtype
 @each_gradient
-def test_compiled_gradients_are_eager(case, dtype):
+def test_the_same_bits_of_gradients(case, dtype, always_threads):
     xs = case.arrays(dtype)
     places = floats(xs)
-    f, [w] = weighted(case, xs, places), drawn(1, [call(case, xs)])
+    f, [w], values = weighted(case, xs, places), drawn(1, [call(case, xs)]), [xs[i] for i in places]
 
     def both(*values):
-        return nf.withgradient(lambda *xs: f(w, *xs), *values)
+        loss, grads = nf.withgradient(lambda *xs: f(w, *xs), *values)
+        return loss, *tupled(grads)
 
-    values = [xs[i] for i in places]
-    eager, compiled = both(*values), nf.compile(both)(*values)
-    same_bits(np.asarray(compiled[0]), np.asarray(eager[0]))
-    for one, two in zip(tupled(compiled[1]), tupled(eager[1]), strict=True):
-        same_bits(one, two)
-
-
-@every_dtype
-@each_gradient
-def test_threads_do_not_show_in_gradients(case, dtype, always_threads):
-    xs = case.arrays(dtype)
-    places = floats(xs)
-    f, [w] = weighted(case, xs, places), drawn(1, [call(case, xs)])
-    compiled = nf.compile(lambda *values: nf.withgradient(lambda *xs: f(w, *xs), *values))
-    found = []
+    nf.set_num_threads(1)
+    compiled, found = nf.compile(both), [both(*values)]
     for threads in (1, 2, 2):
         nf.set_num_threads(threads)
-        loss, grads = compiled(*(xs[i] for i in places))
-        found.append([np.asarray(loss), *tupled(grads)])
-    for other in found[1:]:
+        found.append(compiled(*values))
+    for other in [*found[1:], both(*values)]:
         for one, two in zip(found[0], other, strict=True):
-            same_bits(one, two)
+            same_bits(np.asarray(one), np.asarray(two))

@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..lowering import Array, Block, Buf, Build, Int, elements_block, samples, whole
+from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, samples, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .reduce import SUM
 
-PACK = 64 * 1024  # bytes of B from which packed panels pay
 SPEED = 50.0  # multiply-adds a nanosecond on one core, for estimates
-SLOTS = 2.0  # partial sums may take this share of the memory that is read
+SLOTS = 2.0  # how much more memory than partial sums the samples must take, for partial sums to pay
+LARGE = 128 * 1024  # bytes of B from which packed panels pay where each is used for many rows
+STRIPS = 256 * 1024  # bytes of A from which packed strips pay where A is walked across its rows
+NARROW = 16  # columns below which a gradient of weights is computed turned over
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,20 @@ class Product:
         return self.m * self.n * self.k / SPEED + 30
 
 
-def _packed(b: Build, p: Product, right: Buf) -> tuple[Buf, int, int]:
-    """B as the kernel wants it: itself where its rows lie together and it is small, else packed panels."""
-    if p.b_col == 1 and p.k * p.n * right.dtype.itemsize <= PACK:
-        return right, p.b_row, 0
+def _wants_panels(p: Product, size: int) -> bool:
+    """Whether B pays to be packed: always where it lies across, else where it is large for its use."""
+    nbytes = p.k * p.n * size
+    uneven = p.b_row * size % 1024 == 0  # rows of a power of two fall on the same few lines of the cache
+    return p.b_col != 1 or (p.m >= 64 and nbytes > LARGE) or (p.m >= 16 and nbytes > LARGE // 2 and uneven)
+
+
+def _panels(b: Build, p: Product, right: Buf) -> Buf:
+    """B in panels, packed by several tiles."""
     panels = b.temp((p.k * p.n,), right.dtype)
     b.add("dense.pack", whole(panels, write=True), whole(right, right.size), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
           Int(0, 1), Block(), Int(p.b_row), Int(p.b_col),
           rows=p.k, block=elements_block(p.k, p.n), work=0.5 * p.k * p.n)  # fmt: skip
-    return panels, 0, 1
+    return panels
 
 
 def _nothing(like: Buf) -> Array:
@@ -48,16 +55,38 @@ def _nothing(like: Buf) -> Array:
     return Array(like.part(0, 0), (0,))
 
 
+def _row_block(p: Product, size: int) -> int:
+    """Rows of C a tile: more where B is large, so that it is read less often."""
+    return 64 if p.m >= 256 and p.k * p.n * size > LARGE else samples(p.m)
+
+
 def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None) -> None:
     """Tiles are blocks of C's rows."""
-    right, b_row, packed = _packed(b, p, right)
+    size = out.dtype.itemsize
+    packed = int(_wants_panels(p, size))
+    right = _panels(b, p, right) if packed else right
     b.add(
-        "dense.product", Array(out, (p.m * p.n,), cut=True, write=True),
-        Array(left, (left.size,), cut=True) if p.a_row == p.k else Array(left, (left.size,), per_row=p.a_row),
+        "dense.product", cut(out, p.m * p.n, write=True),
+        cut(left, left.size) if p.a_row == p.k else Array(left, (left.size,), per_row=p.a_row),
         whole(right, right.size), whole(start, p.n) if start else _nothing(right),
         Block(), Int(p.m, -1), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
-        Int(p.n), Int(p.a_row), Int(p.a_k), Int(b_row), Int(0), Int(packed),
-        rows=p.m, block=samples(p.m), work=p.work,
+        Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(packed),
+        rows=p.m, block=_row_block(p, size), work=p.work,
+    )  # fmt: skip
+
+
+def by_strips(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
+    """Tiles are blocks of C's rows, A is walked across its own: each tile packs its part of A first."""
+    panels = _panels(b, p, right)
+    strips = b.temp((p.m * p.k,), left.dtype)
+    block = 64 if p.m >= 128 else samples(p.m)
+    b.add("dense.pack_rows", cut(strips, p.m * p.k, write=True), Array(left, (left.size,), per_row=p.a_row),
+          Block(), Int(p.m, -1), Int(p.k), Int(p.k), Int(p.a_row), Int(p.a_k),
+          rows=p.m, block=block, work=0.5 * p.m * p.k)  # fmt: skip
+    b.add(
+        "dense.product", cut(out, p.m * p.n, write=True), cut(strips, p.m * p.k), whole(panels), _nothing(left),
+        Block(), Int(p.m, -1), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
+        Int(p.n), Int(0), Int(0), Int(0), Int(0), Int(3), rows=p.m, block=block, work=p.work,
     )  # fmt: skip
 
 
@@ -69,22 +98,37 @@ def by_depth(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
     size = p.m * p.n
     b.add(
         "dense.product", Array(slots, (size,), per_tile=size, write=True),
-        Array(left, (left.size,), cut=True), Array(right, (right.size,), cut=True), _nothing(left),
+        cut(left, left.size), cut(right, right.size), _nothing(left),
         Int(p.m), Int(p.m), Int(p.n), Int(p.n), Block(), Int(p.k, -1),
         Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(0),
         rows=p.k, block=block, fixed=True, work=p.work,
     )  # fmt: skip
     if tiles > 1:
-        b.add("reduce.sum_slots", Array(out, (size,), cut=True, write=True), whole(slots, tiles, size), Int(0, p.n),
+        b.add("reduce.sum_slots", cut(out, size, write=True), whole(slots, tiles, size), Int(0, p.n),
               rows=p.m, block=elements_block(p.m, p.n * tiles))  # fmt: skip
 
 
+def turned(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
+    """C transposed = B' A, where C has few columns: they become rows, and A's neighbours fill the vectors."""
+    over = Product(p.n, p.m, p.k, 1, p.b_row, p.a_k, 1)
+    if p.n == 1:
+        by_depth(b, over, out, right, left)
+        return
+    c = b.temp((p.n, p.m), out.dtype)
+    by_depth(b, over, c, right, left)
+    b.add("dense.pack", whole(out, out.size, write=True), whole(c, c.size), Int(p.n), Int(p.n), Int(p.m), Int(p.m),
+          Int(0), Int(p.m), Int(1), Int(p.m), rows=1, block=1)  # fmt: skip
+
+
 def lower_product(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None = None) -> None:
-    """Rows or depth, by shapes: small results of long sums go by depth, so that samples stay in cache."""
+    """Which way, by shapes: small results of long sums go by depth, so that samples stay in cache."""
+    across = p.a_row == 1 and p.a_k > 1 and p.b_col == 1  # a gradient of weights: A is walked along its samples
     slots = -(-p.k // samples(p.k)) * p.m * p.n
-    along = p.a_row == 1 and p.a_k > 1  # A is walked along its samples: a gradient of weights
-    if along and (p.k <= 32 or slots * SLOTS <= p.k * (p.m + p.n)):
-        by_depth(b, p, out, left, right)
+    if across and p.k > 0 and (p.k <= 32 or slots * SLOTS <= p.k * (p.m + p.n)):
+        narrow = p.n < min(NARROW, p.m) and (p.n == 1 or p.k >= 256)
+        (turned if narrow else by_depth)(b, p, out, left, right)
+    elif across and p.k * p.m * out.dtype.itemsize > STRIPS:
+        by_strips(b, p, out, left, right)
     else:
         by_rows(b, p, out, left, right, start)
 
@@ -182,6 +226,7 @@ MATMUL = Op(
     examples=(
         example("ff", (2, 3), (4, 3), ta=False, tb=True),
         example("ff", (500, 2), (500, 3), ta=True, tb=False),
+        example("ff", (64, 2000), (64, 2000), ta=True, tb=False),
     ),
 )
 

@@ -77,9 +77,11 @@ SIGN = op("sign", None)
 
 
 def _pow_grad_base(c: Any, dy: Any) -> Any:
-    """y x**(y-1)."""
+    """b a**(b-1), and 0 where b is 0, also of a = 0."""
     a, b = c.inputs
-    return c.apply(MUL, dy, c.apply(MUL, b, c.apply(POW, a, c.apply(AFFINE, b, scale=1.0, shift=-1.0))))
+    at_zero = c.apply(EQUAL, b, c.apply(FILL, b, value=0.0))
+    less = c.apply(WHERE, at_zero, c.apply(FILL, b, value=1.0), c.apply(AFFINE, b, scale=1.0, shift=-1.0))
+    return c.apply(MUL, dy, c.apply(MUL, b, c.apply(POW, a, less)))
 
 
 def _pow_grad_exponent(c: Any, dy: Any) -> Any:
