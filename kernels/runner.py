@@ -5,8 +5,7 @@ not when threads arrive: so a plan ends with any number of threads, and who comp
 computes.
 """
 
-import platform
-
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -15,7 +14,7 @@ from . import table as T
 from .jit import kernel
 
 _word, _i32, _byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
-X86 = platform.machine() in ("x86_64", "AMD64")
+X86 = llvm.get_process_triple().startswith("x86_64")
 FLUSH = 0x8040  # x86 mxcsr: denormal results and inputs count as zero
 
 

@@ -248,7 +248,6 @@ def power64(a, y):
 
 def power(a, y):
     """a**y for a >= 0, all but the rules for ones, infinities and zeros that only pow knows."""
-    raise NotImplementedError
 
 
 @overload(power)

@@ -1,10 +1,9 @@
-"""Functions of arrays and Values, in NumPy's and Flux's names: broadcasting, axes, weak numbers; and Python's
-operators on Values."""
+"""Functions of arrays and Values that compute, in NumPy's and Flux's names: broadcasting, axes, weak numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,22 @@ from .ops import elementwise as E
 from .ops import move as M
 from .ops import reduce as R
 from .ops import softmax as S
+from .shapes import Axis, axis_in, runs
+from .shapes import astype as astype
+from .shapes import broadcast_to as broadcast_to
+from .shapes import concatenate as concatenate
+from .shapes import expand_dims as expand_dims
+from .shapes import flatten as flatten
+from .shapes import getitem as getitem
+from .shapes import reshape as reshape
+from .shapes import squeeze as squeeze
+from .shapes import stack as stack
+from .shapes import swapaxes as swapaxes
+from .shapes import take as take
+from .shapes import transpose as transpose
 from .trace import Value, apply
 
 Number = int | float | bool | np.generic
-Axis = int | Sequence[int] | None
 
 
 class Scalar:
@@ -182,11 +193,6 @@ def stop_gradient(x: Any) -> Any:
     return apply(M.STOP, x) if isinstance(x, Value) else x
 
 
-def astype(x: Any, dtype: Any) -> Any:
-    """x in another dtype."""
-    return x if x.dtype == np.dtype(dtype) else apply(M.CAST, x, dtype=str(np.dtype(dtype)))
-
-
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where condition holds, else b; shapes broadcast. Both a and b are computed."""
     a, b = _pair("where", a, b)
@@ -196,107 +202,16 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return apply(E.WHERE, *(broadcast_to(x, shape) for x in (mask, a, b)))
 
 
-def reshape(x: Any, *shape: Any) -> Any:
-    """The elements of x in another shape; one size may be -1."""
-    sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
-    sizes = tuple(int(s) for s in sizes)
-    if sizes.count(-1) == 1:
-        known = -math.prod(sizes)
-        expect(
-            known > 0 and x.size % known == 0, "reshape", "shape", f"of {x.size} elements", str(sizes), error=ShapeError
-        )
-        sizes = tuple(x.size // known if s == -1 else s for s in sizes)
-    return x if sizes == tuple(x.shape) else apply(M.RESHAPE, x, shape=sizes)
-
-
-def flatten(x: Any) -> Any:
-    """(n, ...) as (n, everything else).
-
-    >>> flatten(np.ones((2, 3, 4), np.float32)).shape
-    (2, 12)
-    """
-    return reshape(x, x.shape[0], math.prod(x.shape[1:]))
-
-
-def _axis(axis: int, ndim: int, where: str) -> int:
-    expect(-ndim <= axis < ndim, where, "axis", f"in {-ndim}..{ndim - 1}", axis, error=ShapeError)
-    return axis % ndim
-
-
-def transpose(x: Any, *axes: Any) -> Any:
-    """x with its axes in another order; reversed unless told."""
-    order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
-    order = tuple(range(x.ndim))[::-1] if order is None else tuple(_axis(a, x.ndim, "transpose") for a in order)
-    expect(sorted(order) == list(range(x.ndim)), "transpose", "axes", f"each of 0..{x.ndim - 1} once", str(order),
-           error=ShapeError)  # fmt: skip
-    return x if order == tuple(range(x.ndim)) else apply(M.PERMUTE, x, axes=order)
-
-
-def swapaxes(x: Any, a: int, b: int) -> Any:
-    """x with two axes exchanged."""
-    order = list(range(x.ndim))
-    a, b = _axis(a, x.ndim, "swapaxes"), _axis(b, x.ndim, "swapaxes")
-    order[a], order[b] = b, a
-    return transpose(x, tuple(order))
-
-
-def expand_dims(x: Any, axis: int) -> Any:
-    """x with an axis of one element put in."""
-    at = _axis(axis, x.ndim + 1, "expand_dims")
-    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
-
-
-def squeeze(x: Any, axis: Axis = None) -> Any:
-    """x without axes of one element: all, or the ones named."""
-    named = range(x.ndim) if axis is None else [_axis(a, x.ndim, "squeeze") for a in np.atleast_1d(axis)]
-    if axis is not None:
-        expect(
-            all(x.shape[a] == 1 for a in named),
-            "squeeze",
-            "axis",
-            "of one element",
-            f"shape {x.shape}",
-            error=ShapeError,
-        )
-    return reshape(x, tuple(s for a, s in enumerate(x.shape) if s != 1 or a not in named))
-
-
-def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
-    """x repeated along missing axes and axes of one element."""
-    shape = tuple(shape)
-    if tuple(x.shape) == shape:
-        return x
-    lead = len(shape) - x.ndim
-    new = [i < lead or (x.shape[i - lead] == 1 and shape[i] != 1) for i in range(len(shape))]
-    fits = lead >= 0 and all(n or x.shape[i - lead] == shape[i] for i, n in enumerate(new))
-    expect(fits, "broadcast_to", "shape", f"one that {tuple(x.shape)} broadcasts to", str(shape), error=ShapeError)
-    y = reshape(x, tuple(s for s, n in zip(shape, new, strict=True) if not n))
-    for start, stop in _runs([i for i, n in enumerate(new) if n]):
-        y = apply(R.BROADCAST, y, start=start, sizes=shape[start:stop])
-    return y
-
-
-def _runs(axes: Sequence[int]) -> list[tuple[int, int]]:
-    """Ascending axes as ranges start..stop."""
-    runs: list[tuple[int, int]] = []
-    for a in axes:
-        if runs and runs[-1][1] == a:
-            runs[-1] = (runs[-1][0], a + 1)
-        else:
-            runs.append((a, a + 1))
-    return runs
-
-
 def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, scaled: bool = False, **numbers: float) -> Any:
     x = _floats(x)
-    axes = range(x.ndim) if axis is None else sorted({_axis(int(a), x.ndim, op.name) for a in np.atleast_1d(axis)})
+    axes = range(x.ndim) if axis is None else sorted({axis_in(int(a), x.ndim, op.name) for a in np.atleast_1d(axis)})
     kept = tuple(1 if a in axes else s for a, s in enumerate(x.shape))
     if scaled:
         count = math.prod(x.shape[a] for a in axes)
         expect(count > 0, "mean", "x", "of at least one element", f"shape {x.shape}", error=ShapeError)
         numbers["scale"] = 1.0 / count
     y = x
-    for start, stop in reversed(_runs(list(axes))):
+    for start, stop in reversed(runs(list(axes))):
         y = apply(op, y, start=start, stop=stop, **numbers)
         numbers = dict.fromkeys(numbers, 1.0)
     return reshape(y, kept) if keepdims else y
@@ -329,78 +244,6 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def var(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Variance over axes: the mean of squared distances from the mean."""
     return mean(square(sub(x, mean(x, axis, True))), axis, keepdims)
-
-
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """Arrays one after another along an axis."""
-    arrays = list(arrays)
-    expect(bool(arrays), "concatenate", "arrays", "at least one array", "none", error=ShapeError)
-    return apply(M.CONCAT, *arrays, axis=_axis(axis, arrays[0].ndim, "concatenate"))
-
-
-def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """Arrays of one shape as the elements of a new axis."""
-    return concatenate([expand_dims(a, axis) for a in arrays], axis)
-
-
-def take(x: Any, index: Any, axis: int = 0) -> Any:
-    """Rows of x along an axis, by an array of integers (any shape); out of range raises.
-
-    >>> take(np.arange(6, dtype=np.float32).reshape(3, 2), np.array([2, 0])).tolist()
-    [[4.0, 5.0], [0.0, 1.0]]
-    """
-    index = index if isinstance(index, Value) else np.asarray(index)
-    expect(index.dtype.kind in "iu", "take", "index", "an array of integers", str(index.dtype),
-           "nf.where(mask, x, 0) for a mask", DTypeError)  # fmt: skip
-    index = index.astype(np.int64, copy=False) if isinstance(index, np.ndarray) else astype(index, np.int64)
-    axis = _axis(axis, x.ndim, "take")
-    if axis == 0:
-        return apply(M.TAKE, x, index)
-    order = (axis, *(a for a in range(x.ndim) if a != axis))
-    y = apply(M.TAKE, transpose(x, order), index)
-    back = list(range(index.ndim, y.ndim))
-    return transpose(y, (*back[:axis], *range(index.ndim), *back[axis:]))
-
-
-def getitem(x: Any, key: Any) -> Any:
-    """x[key]: integers, slices, ..., None, one array of integers."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if builtin_any(isinstance(k, np.ndarray | list | Value) for k in keys):
-        at = next(i for i, k in enumerate(keys) if isinstance(k, np.ndarray | list | Value))
-        plain = builtin_all(k == slice(None) for i, k in enumerate(keys) if i != at)
-        expect(plain, "index", "key", "one array of integers among full slices", repr(key), error=ShapeError)
-        return take(x, keys[at], at)
-    used = len([k for k in keys if k is not None and k is not Ellipsis])
-    expect(used <= x.ndim, "index", "key", f"of at most {x.ndim} axes", repr(key), error=ShapeError)
-    if Ellipsis not in keys:
-        keys.append(Ellipsis)
-    at = keys.index(Ellipsis)
-    keys[at : at + 1] = [slice(None)] * (x.ndim - used)
-    shape: list[int] = []
-    axis, y = 0, x
-    for k in keys:
-        if k is None:
-            shape.append(1)
-            continue
-        start, step, size = _range(k, x.shape[axis])
-        if (start, step, size) != (0, 1, x.shape[axis]):
-            y = apply(M.SLICE, y, axis=axis, start=start, step=step, size=size)
-        shape += [size] if isinstance(k, slice) else []
-        axis += 1
-    return reshape(y, tuple(shape))
-
-
-def _range(k: Any, size: int) -> tuple[int, int, int]:
-    if isinstance(k, slice):
-        span = range(*k.indices(size))
-        return (span[0] if span else 0), span.step, len(span)
-    expect(isinstance(k, int | np.integer) and not isinstance(k, bool), "index", "key", "integers, slices, ... or None", repr(k), error=DTypeError)
-    if not -size <= k < size:
-        raise IndexError(f"index: key must be in {-size}..{size - 1}, got {k}")
-    return int(k) % size, 1, 1
-
-
-builtin_any, builtin_all = any, all
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -437,7 +280,7 @@ def dense(x: Any, w: Any, b: Any = None) -> Any:
 
 def _last(op: Op, x: Any, axis: int) -> Any:
     x = _floats(x)
-    axis = _axis(axis, x.ndim, op.name)
+    axis = axis_in(axis, x.ndim, op.name)
     return apply(op, x) if axis == x.ndim - 1 else swapaxes(apply(op, swapaxes(x, axis, -1)), axis, -1)
 
 
@@ -453,71 +296,3 @@ def softmax(x: Any, axis: int = -1) -> Any:
 def logsoftmax(x: Any, axis: int = -1) -> Any:
     """Logarithm of softmax, without its overflow."""
     return _last(S.LOGSOFTMAX, x, axis)
-
-
-def _take(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """As NumPy: of all elements unless an axis is named."""
-    return take(reshape(x, -1), indices) if axis is None else take(x, indices, axis)
-
-
-def _dot(a: Any, b: Any) -> Any:
-    expect(b.ndim <= 2, "dot", "b", "of one or two axes", f"shape {b.shape}", "np.matmul for stacks", ShapeError)
-    return matmul(a, b)
-
-
-# What stands on Value as Python's operators and NumPy's methods.
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "__add__": add, "__radd__": lambda a, b: add(b, a), "__sub__": sub, "__rsub__": lambda a, b: sub(b, a),
-    "__mul__": mul, "__rmul__": lambda a, b: mul(b, a), "__truediv__": div, "__rtruediv__": lambda a, b: div(b, a),
-    "__pow__": power, "__rpow__": lambda a, b: power(b, a), "__matmul__": matmul,
-    "__rmatmul__": lambda a, b: matmul(b, a), "__neg__": negative, "__pos__": identity, "__abs__": absolute,
-    "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal, "__eq__": equal,
-    "__ne__": not_equal, "__getitem__": getitem, "sum": sum, "mean": mean, "max": max, "min": min, "var": var,
-    "reshape": reshape, "transpose": transpose, "swapaxes": swapaxes, "squeeze": squeeze, "astype": astype,
-    "take": _take, "dot": _dot, "flatten": lambda x: reshape(x, -1), "ravel": lambda x: reshape(x, -1),
-}  # fmt: skip
-UFUNCS: dict[Any, Callable[..., Any]] = {
-    np.add: add, np.subtract: sub, np.multiply: mul, np.divide: div, np.power: power, np.negative: negative,
-    np.exp: exp, np.log: log, np.sqrt: sqrt, np.square: square, np.tanh: tanh, np.abs: absolute, np.sign: sign,
-    np.maximum: maximum, np.minimum: minimum, np.less: less, np.less_equal: less_equal, np.equal: equal,
-    np.not_equal: not_equal, np.greater: greater, np.greater_equal: greater_equal, np.matmul: matmul,
-    np.positive: identity,
-}  # fmt: skip
-FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.sum: sum, np.mean: mean, np.max: max, np.min: min, np.var: var, np.reshape: lambda a, shape: reshape(a, shape),
-    np.transpose: lambda a, axes=None: transpose(a, axes),
-    np.swapaxes: swapaxes, np.squeeze: squeeze, np.expand_dims: expand_dims, np.concatenate: concatenate,
-    np.stack: stack, np.take: _take, np.where: where, np.broadcast_to: broadcast_to, np.dot: _dot,
-    np.ravel: lambda x: reshape(x, -1), np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
-}  # fmt: skip
-
-
-def _array_ufunc(self: Value, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-    known = UFUNCS.get(ufunc) if method == "__call__" and not kwargs else None
-    if known is None:
-        named = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        raise _unknown(f"np.{named}" + (f" with {', '.join(kwargs)}" if kwargs else ""))
-    return known(*args)
-
-
-def _array_function(self: Value, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    known = FUNCTIONS.get(function)
-    if known is None:
-        raise _unknown(f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1))
-    return known(*args, **kwargs)
-
-
-def _unknown(name: str) -> DTypeError:
-    return DTypeError(
-        f"{name}: has no gradient here; use numbaflux's functions, or nf.stop_gradient(x) for its value"
-    )
-
-
-for _name, _function in (
-    *OPERATORS.items(),
-    ("T", property(transpose)),
-    ("__array_ufunc__", _array_ufunc),
-    ("__array_function__", _array_function),
-):
-    setattr(Value, _name, _function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from .memory import Arena, Fence, aligned, before_fence, fenced
 from .native import WORD, native, threads
 from .schedule import Group
 
-if TYPE_CHECKING:
-    from .plan import Plan
-
 STAGED = 16 * 1024  # bytes up to which an argument is copied
 SLICE = 3e8  # nanoseconds of work after which a call returns to Python, so that Ctrl-C is seen
 
@@ -25,7 +22,7 @@ SLICE = 3e8  # nanoseconds of work after which a call returns to Python, so that
 class Instance:
     """A plan bound to memory of its own: the arena, the table of rows, the head that the runner reads."""
 
-    def __init__(self, plan: Plan, workers: int) -> None:
+    def __init__(self, plan: Any, workers: int) -> None:
         self.plan, self.workers = plan, workers
         self.fence = fenced()
         kind = Fence if self.fence else Arena

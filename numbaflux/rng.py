@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .op import DTypeError, ShapeError, expect
+from .ranges import check
 
 _LIMIT = 2**64
 _DRAWS, _CHILDREN = 0, 1  # second word of Philox's key: draws and the seeds of children never share a stream
@@ -20,15 +21,6 @@ def _philox(seed: int, domain: int, call: int) -> np.random.Philox:
     # Each call owns 2**128 blocks: the low two words of the counter are left to numpy.
     words = np.array([seed, domain, 0, 0, call, 0], np.uint64)
     return np.random.Philox(key=words[:2], counter=words[2:])
-
-
-def _integer(value: object, where: str, argument: str, low: int, high: int) -> int:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    expect(whole, where, argument, "an integer", repr(value), error=DTypeError)
-    number = int(value)  # type: ignore[call-overload]
-    top = "2**64" if high == _LIMIT else "2**63" if high == 2**63 else str(high)
-    expect(low <= number < high, where, argument, f"in [{low}, {top})", number)
-    return number
 
 
 def _number(value: object, where: str, argument: str, kind: np.dtype[Any]) -> float:
@@ -102,8 +94,8 @@ class Generator:
     def state(self, state: tuple[int, int]) -> None:
         pair = isinstance(state, (tuple, list, np.ndarray)) and len(state) == 2
         expect(pair, "Generator", "state", "two integers (seed, counter)", repr(state), error=DTypeError)
-        seed = _integer(state[0], "Generator", "seed", 0, _LIMIT)
-        counter = _integer(state[1], "Generator", "counter", 0, _LIMIT)
+        seed = int(check("Generator.seed", state[0]))
+        counter = int(check("Generator.counter", state[1]))
         self.words[:] = (seed, counter)
 
     def __repr__(self) -> str:
@@ -145,7 +137,7 @@ class Generator:
         """
         shape, kind = as_shape(shape, "normal"), as_float_dtype(dtype, "normal")
         mean, std = _number(mean, "normal", "mean", kind), _number(std, "normal", "std", kind)
-        expect(std >= 0, "normal", "std", "0 or more", std)
+        check("normal.std", std)
         out = self._draw().standard_normal(shape, kind)
         out *= kind.type(std)
         out += kind.type(mean)
@@ -158,8 +150,8 @@ class Generator:
         True
         """
         shape = as_shape(shape, "integers")
-        low = _integer(low, "integers", "low", -(2**63), 2**63)
-        high = _integer(high, "integers", "high", -(2**63), 2**63)
+        low = int(check("integers.low", low))
+        high = int(check("integers.high", high))
         expect(low < high, "integers", "high", f"above low = {low}", high)
         return self._draw().integers(low, high, shape)
 
@@ -169,7 +161,7 @@ class Generator:
         >>> sorted(Generator(0).permutation(4).tolist())
         [0, 1, 2, 3]
         """
-        n = _integer(n, "permutation", "n", 0, 2**63)
+        n = int(check("permutation.n", n))
         return self._draw().permutation(n)
 
     def child(self, index: int) -> Generator:
@@ -178,7 +170,7 @@ class Generator:
         >>> Generator(7).child(0).state == Generator(7).child(1).state
         False
         """
-        index = _integer(index, "child", "index", 0, _LIMIT)
+        index = int(check("child.index", index))
         return Generator(int(_philox(self.state[0], _CHILDREN, index).random_raw()))
 
 

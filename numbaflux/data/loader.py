@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..op import DTypeError, RangeError, ShapeError, expect
+from ..op import DTypeError, ShapeError, expect
+from ..ranges import check
 from ..rng import Generator, as_float_dtype, as_generator
 
 _BLOCK = 2**18  # bytes gathered at once: small batches are cut from one block, far cheaper than gathering each
@@ -139,9 +139,7 @@ class DataLoader:
     ) -> None:
         where = "DataLoader"
         self.data, self.numobs = data, numobs(data, where)
-        whole = isinstance(batchsize, Integral) and not isinstance(batchsize, bool)
-        expect(whole, where, "batchsize", "an integer", repr(batchsize), error=DTypeError)
-        expect(batchsize >= 1, where, "batchsize", "1 or more", batchsize, error=RangeError)
+        check("DataLoader.batchsize", batchsize)
         cure = "pass a smaller batchsize or partial=True"
         enough = partial or batchsize <= self.numobs
         expect(enough, where, "batchsize", f"at most the {self.numobs} samples where partial=False", batchsize, cure)

@@ -34,7 +34,9 @@ class Rule:
                 pair = isinstance(value, tuple | list) and len(value) == 2
                 expect(pair, type(self).__name__, "beta", "a pair of numbers", value, error=DTypeError)
                 out["beta1"], out["beta2"] = value
-            elif not isinstance(value, bool):
+            elif f.type == "bool":
+                expect(isinstance(value, bool), type(self).__name__, f.name, "True or False", value, error=DTypeError)
+            else:
                 out[f.name] = value
         return out
 
