@@ -112,7 +112,8 @@ def _unpack(context: Any, builder: Any, typ: Any, row: Any, at: int, tile: Any) 
         part = builder.select(builder.icmp_signed("<", part, word(0)), word(0), part)
         shape = [builder.select(builder.icmp_signed("==", block, word(0)), total, part)]
         shape += [get(at + 4 + i) for i in range(typ.ndim - 1)]
-        strides, step = [], word(size)
+        strides: list[Any] = []
+        step = word(size)
         for extent in reversed(shape):
             strides.insert(0, step)
             step = builder.mul(step, extent)
@@ -158,7 +159,7 @@ def entry(kernel: Any, signature: Signature) -> Any:
 
     @cfunc(types.void(types.int64, types.int64), cache=False, error_model="numpy")
     def entry(row, tile):  # type: ignore[no-untyped-def]
-        invoke(row, tile)
+        invoke(row, tile)  # type: ignore[call-arg]
 
     return entry
 

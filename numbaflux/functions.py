@@ -260,12 +260,12 @@ def matmul(a: Any, b: Any) -> Any:
         f"{a.shape} and {b.shape}",
         error=ShapeError,
     )
-    if a.ndim == 1:
-        y = matmul(expand_dims(a, 0), b)
-        return reshape(y, y.shape[:-2] + y.shape[-1:])
     if b.ndim == 1:
         y = matmul(a, expand_dims(b, 1))
         return reshape(y, y.shape[:-1])
+    if a.ndim == 1:
+        y = matmul(expand_dims(a, 0), b)
+        return reshape(y, y.shape[:-2] + y.shape[-1:])
     if b.ndim == 2:
         return apply(D.MATMUL, a, b, ta=False, tb=False)
     lead = _broadcast_shapes("matmul", a.shape[:-2], b.shape[:-2])

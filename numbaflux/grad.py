@@ -14,16 +14,19 @@ from .tree import PARAM, replaced
 
 
 class Backward:
-    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, and apply to build on."""
+    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, and apply to build on.
+
+    Values stand there under the levels still open: those of gradients inside, which are done, must not come back.
+    """
 
     __slots__ = ("attrs", "inputs", "outs")
     apply = staticmethod(apply)
 
-    def __init__(self, call: Call, bare: bool) -> None:
-        def open_(x: Any) -> Any:
-            return x.array if bare and isinstance(x, Value) else x
+    def __init__(self, call: Call, open_levels: Levels) -> None:
+        def seen(x: Any) -> Any:
+            return under(x, x.levels & open_levels) if isinstance(x, Value) else x
 
-        self.inputs, self.outs = tuple(map(open_, call.inputs)), tuple(map(open_, call.outs))
+        self.inputs, self.outs = tuple(map(seen, call.inputs)), tuple(map(seen, call.outs))
         self.attrs = call.attrs
 
     @property
@@ -37,7 +40,9 @@ class Backward:
 
 def backward(result: Value, seed: Any, wanted: Sequence[Value], level: int) -> list[Any]:
     """Gradients of result (times seed) for the wanted leaves of a level; None where there is none."""
-    bare = result.levels == {level} and not result.abstract and not isinstance(seed, Value)
+    open_levels = result.levels | (seed.levels if isinstance(seed, Value) else NONE)
+    if open_levels == {level} and not result.abstract:
+        open_levels = NONE
     grads: dict[int, Any] = {id(result): seed}
     for call in reversed(tape([result])):
         into = [i for i, x in enumerate(call.inputs) if isinstance(x, Value) and level in x.levels]
@@ -46,9 +51,9 @@ def backward(result: Value, seed: Any, wanted: Sequence[Value], level: int) -> l
             continue
         if call.op.grad is None:
             raise PlanError(f"{call.op.name}: has no gradient: {call.op.reason}")
-        seen = Backward(call, bare)
+        seen = Backward(call, open_levels)
         for i in into:
-            rule = call.op.grad[i]  # type: ignore[index]
+            rule = call.op.grad[i]
             dx = None if rule is None else rule(seen, *dys)
             if dx is not None:
                 x = call.inputs[i]
@@ -110,17 +115,19 @@ def leaf(x: Any, level: int) -> Value:
         return joined(x, x.levels | {level})
     array = np.ascontiguousarray(x, np.float32 if isinstance(x, float) and not isinstance(x, np.generic) else None)
     array = array.reshape(np.shape(x))
-    return Value(Spec(array.shape, array.dtype), array, levels=frozenset({level}))
+    return Value(Spec(array.shape, array.dtype), array, levels=frozenset({level}), memory=array)
 
 
 def closed(x: Any, level: int) -> Any:
     """What is left of a result when its level ends: an array, or a Value of the levels still open."""
-    if not isinstance(x, Value):
-        return x
-    levels: Levels = x.levels - {level}
+    return under(x, x.levels - {level}) if isinstance(x, Value) else x
+
+
+def under(x: Value, levels: Levels) -> Any:
+    """A value under other levels: its array where none is left."""
     if levels == NONE and not x.abstract:
         return x.array
-    return joined(x, levels)
+    return x if levels == x.levels else joined(x, levels)
 
 
 def joined(x: Value, levels: Levels) -> Value:

@@ -72,7 +72,9 @@ class Instance:
             head[T.REGION], head[T.PARALLEL_FOR] = native().runner[1], threads().parallel_for
 
     def _groups(self) -> tuple[np.ndarray, np.ndarray]:
-        rows, waves, entry, before = [], [], 0, 0
+        rows: list[tuple[int, int, int, int]] = []
+        waves: list[int] = []
+        entry = before = 0
         for i, g in enumerate(self.plan.groups):
             if g.wave == len(waves):
                 waves.append(i)
@@ -134,7 +136,7 @@ class Instance:
     def _stage(self, s: Storage) -> np.ndarray:
         """A place of its own for a small argument that is only read: a copy costs less than asking for an address."""
         raw = before_fence(s.nbytes) if self.fence else aligned(s.nbytes)
-        place = raw.view(s.spec.dtype).reshape(s.spec.shape)  # type: ignore[union-attr]
+        place = raw.view(s.spec.dtype).reshape(s.spec.shape)
         self.arguments[s.number] = place.ctypes.data
         return place
 
@@ -147,7 +149,7 @@ class Instance:
         for number, place in self.small:
             place[...] = arrays[number]
         for number in self.large:
-            self.arguments[number] = arrays[number].ctypes.data  # type: ignore[union-attr]
+            self.arguments[number] = arrays[number].ctypes.data
         if self.fence:
             self.memory.begin()
         for first, last in self.cuts:
@@ -155,9 +157,9 @@ class Instance:
         if self.fence:
             for number, place in self.small:
                 if number in self.plan.written:
-                    arrays[number][...] = place  # type: ignore[index]
+                    arrays[number][...] = place
         if self.status[0]:
-            raise self.plan.checks[self.status[0] - 1].check(self.status[1])  # type: ignore[misc]
+            raise self.plan.checks[self.status[0] - 1].check(self.status[1])
 
     def _exclusive(self, where: int, first: int, last: int) -> None:
         """One region at a time: the workqueue layer ends the process where two threads enter it."""

@@ -29,7 +29,8 @@ class Storage:
     def __init__(self, nbytes: int, kind: str = "temp", array: Any = None) -> None:
         self.nbytes, self.kind, self.array = nbytes, kind, array
         self.keep = False  # lives as long as the plan
-        self.number, self.spec = -1, None
+        self.number = -1
+        self.spec = Spec((nbytes,), np.dtype(np.uint8))
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,8 @@ class Plan:
                 position += 1
                 for a in e.arrays:
                     storages[id(a.buf.storage)] = a.buf.storage
-                    uses.setdefault(id(a.buf.storage), []).append((g, e, a, position))
+                    if 0 not in a.shape:  # nothing is read or written there: "no bias", say
+                        uses.setdefault(id(a.buf.storage), []).append((g, e, a, position))
         shared: list[tuple[int, int, int, int]] = []
         own: list[tuple[int, int, int, int]] = []
         for key, s in storages.items():

@@ -136,8 +136,7 @@ class Generator:
         array([10., 10., 10., 10.], dtype=float32)
         """
         shape, kind = as_shape(shape, "normal"), as_float_dtype(dtype, "normal")
-        mean, std = _number(mean, "normal", "mean", kind), _number(std, "normal", "std", kind)
-        check("normal.std", std)
+        mean, std = _number(mean, "normal", "mean", kind), _number(check("normal.std", std), "normal", "std", kind)
         out = self._draw().standard_normal(shape, kind)
         out *= kind.type(std)
         out += kind.type(mean)

@@ -118,7 +118,7 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     given = inputs
     inputs = tuple(x if x is None or isinstance(x, Value) else array_of(x, op.name) for x in inputs)
     call = Call(op, inputs, attrs)
-    levels = frozenset().union(*(v.levels for v in values))
+    levels = NONE.union(*(x.levels for i, x in enumerate(inputs) if isinstance(x, Value) and _has_rule(op, i)))
     if any(v.abstract for v in values):
         _readable(op, given)
         specs = outputs(op, tuple(map(spec_of, inputs)), attrs)
@@ -130,6 +130,11 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     pairs = enumerate(zip(specs, arrays, strict=True))
     call.outs = tuple(Value(s, a, call, i, levels) for i, (s, a) in pairs)
     return call.outs[0] if len(call.outs) == 1 else call.outs
+
+
+def _has_rule(op: Op, i: int) -> bool:
+    """Whether a gradient goes through an input; an operation that cannot say so raises where one would."""
+    return op.grad is None or op.grad[i] is not None
 
 
 def _readable(op: Op, inputs: tuple[Any, ...]) -> None:

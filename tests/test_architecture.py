@@ -348,6 +348,7 @@ def test_test_folders_mirror_source_folders():
     tests = {path.parent.relative_to(ROOT / "tests") for path in python_files(ROOT / "tests")} - {Path(".")}
     sources = {path.parent.relative_to(ROOT / "numbaflux") for path in python_files(ROOT / "numbaflux")}
     sources |= {path.parent.relative_to(ROOT) for path in python_files(ROOT / "kernels")}
+    sources |= {Path("benchmarks")}
     assert stray_folders(tests, sources) == []
 
 

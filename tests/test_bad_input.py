@@ -256,7 +256,7 @@ MAKE = {
     "child.index": lambda x: nf.Generator(0).child(x),
     "integers.low": lambda x: nf.Generator(0).integers(2, x, 2**63 - 1),
     "integers.high": lambda x: nf.Generator(0).integers(2, -(2**63), x),
-    "normal.std": lambda x: nf.Generator(0).normal(2, std=x, dtype=np.float64),
+    "normal.std": lambda x: nf.Generator(0).normal((0,), std=x, dtype=np.float64),
     "permutation.n": lambda x: nf.Generator(0).permutation(x),
 }
 # What a test can afford (sizes of arrays, epochs), and what another argument leaves free.

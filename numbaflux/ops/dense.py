@@ -218,7 +218,7 @@ def _grads(op: str) -> tuple[Any, Any]:
 
 
 # A (..., k) B (k, n); ta: the leading axes of A and B are summed over; tb: B lies as (n, k). Never both.
-MATMUL = Op(
+MATMUL: Op = Op(
     "matmul",
     _matmul_shape,
     _matmul_lower,

@@ -50,17 +50,17 @@ def compare(name: str) -> Op:
     return Op(name, shape, _kernel(name), (None, None), examples=(example("ff", (5,), (5,)),))
 
 
-NEG = op("neg", lambda c, dy: c.apply(NEG, dy))
+NEG: Op = op("neg", lambda c, dy: c.apply(NEG, dy))
 ADD = op("add", lambda c, dy: dy, lambda c, dy: dy)
 SUB = op("sub", lambda c, dy: dy, lambda c, dy: c.apply(NEG, dy))
-MUL = op("mul", lambda c, dy: c.apply(MUL, dy, c.inputs[1]), lambda c, dy: c.apply(MUL, dy, c.x))
-DIV = op(
+MUL: Op = op("mul", lambda c, dy: c.apply(MUL, dy, c.inputs[1]), lambda c, dy: c.apply(MUL, dy, c.x))
+DIV: Op = op(
     "div",
     lambda c, dy: c.apply(DIV, dy, c.inputs[1]),
     lambda c, dy: c.apply(NEG, c.apply(DIV, c.apply(MUL, dy, c.y), c.inputs[1])),
 )
 # x * scale + shift, with numbers that stand in the plan
-AFFINE = op("affine", lambda c, dy: c.apply(AFFINE, dy, scale=c.attrs["scale"], shift=-0.0), scale=2.0, shift=1.0)
+AFFINE: Op = op("affine", lambda c, dy: c.apply(AFFINE, dy, scale=c.attrs["scale"], shift=-0.0), scale=2.0, shift=1.0)
 FILL = Op(
     "fill",
     lambda x, value: x,
@@ -73,7 +73,7 @@ LOG = op("log", lambda c, dy: c.apply(DIV, dy, c.x))
 SQRT = op("sqrt", lambda c, dy: c.apply(DIV, c.apply(AFFINE, dy, scale=0.5, shift=-0.0), c.y))
 SQUARE = op("square", lambda c, dy: c.apply(MUL, dy, c.apply(AFFINE, c.x, scale=2.0, shift=-0.0)))
 ABS = op("abs", lambda c, dy: c.apply(MUL, dy, c.apply(SIGN, c.x)))
-SIGN = op("sign", None)
+SIGN: Op = op("sign", None)
 
 
 def _pow_grad_base(c: Any, dy: Any) -> Any:
@@ -94,20 +94,20 @@ def _pow_grad_exponent(c: Any, dy: Any) -> Any:
 POW = op("pow", _pow_grad_base, _pow_grad_exponent)
 TANH = op("tanh", lambda c, dy: c.apply(TANH_GRAD, c.y, dy))
 # (1 - y y) dy: its own gradients are -2 y dy g and itself
-TANH_GRAD = op(
+TANH_GRAD: Op = op(
     "tanh_grad",
     lambda c, g: c.apply(MUL, g, c.apply(MUL, c.apply(AFFINE, c.x, scale=-2.0, shift=-0.0), c.inputs[1])),
     lambda c, g: c.apply(TANH_GRAD, c.x, g),
 )
 SIGMOID = op("sigmoid", lambda c, dy: c.apply(SIGMOID_GRAD, c.y, dy))
 # y (1 - y) dy
-SIGMOID_GRAD = op(
+SIGMOID_GRAD: Op = op(
     "sigmoid_grad",
     lambda c, g: c.apply(MUL, g, c.apply(MUL, c.apply(AFFINE, c.x, scale=-2.0, shift=1.0), c.inputs[1])),
     lambda c, g: c.apply(SIGMOID_GRAD, c.x, g),
 )
 RELU = op("relu", lambda c, dy: c.apply(RELU_GRAD, c.y, dy))
-RELU_GRAD = op("relu_grad", None, lambda c, g: c.apply(RELU_GRAD, c.x, g))
+RELU_GRAD: Op = op("relu_grad", None, lambda c, g: c.apply(RELU_GRAD, c.x, g))
 
 
 def _mask(condition: Op) -> Rule:

@@ -24,7 +24,7 @@ def _reshape(x: Spec, shape: Shape) -> Spec:
     return Spec(shape, x.dtype)
 
 
-RESHAPE = Op(
+RESHAPE: Op = Op(
     "reshape",
     _reshape,
     _alias,
@@ -33,7 +33,7 @@ RESHAPE = Op(
 )
 COPY = Op("copy", lambda x: x, _alias, (lambda c, dy: dy,), examples=(example("f", (3,)),))
 STOP = Op("stop_gradient", lambda x: x, _alias, (None,), examples=(example("f", (3,)),))
-CAST = Op(
+CAST: Op = Op(
     "cast",
     lambda x, dtype: Spec(x.shape, np.dtype(dtype)),
     lambda b, out, x, dtype: elementwise(b, "elementwise.cast", out, x),
@@ -67,7 +67,7 @@ def _permute_lower(b: Build, out: Buf, x: Buf, axes: Shape) -> None:
           rows=rows, block=elements_block(rows, out.size // max(rows, 1)), work=2.0 * out.size)  # fmt: skip
 
 
-PERMUTE = Op(
+PERMUTE: Op = Op(
     "transpose",
     lambda x, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
     _permute_lower,

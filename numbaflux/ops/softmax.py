@@ -47,7 +47,7 @@ def _softmax_grad_y(c: Any, g: Any) -> Any:
 
 ONE, TWO = (example("f", (3, 4)),), (example("ff", (3, 4), (3, 4)),)
 SOFTMAX = Op("softmax", _rows, _by_rows("softmax"), (lambda c, dy: c.apply(SOFTMAX_GRAD, c.y, dy),), examples=ONE)
-SOFTMAX_GRAD = Op(
+SOFTMAX_GRAD: Op = Op(
     "softmax_grad",
     _rows,
     _by_rows("softmax_grad"),
@@ -69,7 +69,7 @@ def _logsoftmax_grad_dy(c: Any, g: Any) -> Any:
 LOGSOFTMAX = Op(
     "logsoftmax", _rows, _by_rows("logsoftmax"), (lambda c, dy: c.apply(LOGSOFTMAX_GRAD, c.y, dy),), examples=ONE
 )
-LOGSOFTMAX_GRAD = Op(
+LOGSOFTMAX_GRAD: Op = Op(
     "logsoftmax_grad",
     _rows,
     _by_rows("logsoftmax_grad"),
@@ -132,7 +132,7 @@ CROSSENTROPY = Op(
     (lambda c, dy: c.apply(CROSSENTROPY_GRAD, *c.inputs, dy), None),
     examples=(example("fi", (3, 4), (3,)),),
 )
-CROSSENTROPY_GRAD = Op(
+CROSSENTROPY_GRAD: Op = Op(
     "crossentropy_grad",
     lambda x, labels, dy: x,
     _labels_grad_lower,

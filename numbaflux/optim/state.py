@@ -75,7 +75,12 @@ def up(n: int) -> int:
 
 
 class OptState:
-    """What setup returns: the rule, its numbers in memory, and the vectors that the model's parameters live in."""
+    """What setup returns: the rule, its numbers in memory, and the vectors that the model's parameters live in.
+
+    >>> import numbaflux as nf
+    >>> nf.setup(nf.Descent(0.5), nf.Dense(2, 1)).step
+    0
+    """
 
     def __init__(self, rule: Rule, vectors: dict[np.dtype[Any], Vectors]) -> None:
         self.rule, self.vectors = rule, vectors
@@ -237,7 +242,15 @@ def freeze(opt_state: OptState, what: Any) -> None:
 
 
 def thaw(opt_state: OptState, what: Any = "") -> None:
-    """Train parameters again: those of a path or layer; all unless told."""
+    """Train parameters again: those of a path or layer; all unless told.
+
+    >>> import numbaflux as nf
+    >>> state = nf.setup(nf.Adam(), nf.Dense(2, 1))
+    >>> nf.freeze(state, "weight")
+    >>> nf.thaw(state)
+    >>> any(s.frozen for s in state.segments)
+    False
+    """
     _mark(opt_state, what, False, "thaw")
 
 
