@@ -1,8 +1,8 @@
 """The runner: goes through a plan's table, wave by wave; the one place with threads.
 
-Workers draw tiles from atomic counters, each from its own share first, then from the others'. A wave ends when its tiles are done,
-not when threads arrive: so a plan ends with any number of threads, and who computes a tile cannot change what it
-computes.
+Workers draw tiles from atomic counters, each from its own share first, then from the others'. A wave ends when its
+tiles are done, not when threads arrive: so a plan ends with any number of threads, and who computes a tile cannot
+change what it computes.
 """
 
 import llvmlite.binding as llvm
@@ -143,7 +143,7 @@ def run_serial(head, first, last):
         for g in range(peek(waves + 8 * wave), peek(waves + 8 * wave + 8)):
             group = groups + 8 * T.GROUP_WORDS * g
             for tile in range(peek(group + 16)):
-                run_tile(head, group, 0, tile)
+                run_tile(head, group, 0, peek(group + 32) + tile)
 
 
 @kernel
@@ -162,7 +162,7 @@ def draw(head, wave, worker, share):
             return ran
         while tile >= peek(group + 24) + peek(group + 16):
             group += 8 * T.GROUP_WORDS
-        run_tile(head, group, worker, tile - peek(group + 24))
+        run_tile(head, group, worker, peek(group + 32) + tile - peek(group + 24))
         ran += 1
 
 

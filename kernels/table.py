@@ -8,7 +8,7 @@ per integer, start and step; per float, its bits.
 # The head of a plan: one int64 each. "->" words hold addresses.
 (
     WAVES,  # -> first group of each wave, and one past the last
-    GROUPS,  # -> (first entry, last entry, tiles, tiles before it in its wave) a group
+    GROUPS,  # -> (first entry, last entry, tiles, tiles before it in its wave, first tile) a group
     CALLS,  # -> address of each entry
     ROWS,  # -> (worker, entry) -> row
     COUNTERS,  # -> one cache line a worker and one for what is done, a wave
@@ -27,6 +27,6 @@ per integer, start and step; per float, its bits.
     HEAD,  # words of the head
 ) = range(18)
 
-GROUP_WORDS = 4
+GROUP_WORDS = 5
 PATCH_WORDS = 3
 LINE = 8  # words of a cache line

@@ -12,8 +12,19 @@ from .history import History
 from .layers import Chain, Dense, buffer, flatten, layer, param
 from .models import destructure, f32, f64, load_state, outputsize, state, summary, trainables
 from .native import set_num_threads
-from .op import DeviceError, DTypeError, Error, FileFormatError, GradientError, NonFiniteError
-from .op import Op, PlanError, RangeError, ShapeError, Spec
+from .op import (
+    DeviceError,
+    DTypeError,
+    Error,
+    FileFormatError,
+    GradientError,
+    NonFiniteError,
+    Op,
+    PlanError,
+    RangeError,
+    ShapeError,
+    Spec,
+)
 from .ops import REGISTRY
 from .optim import Adam, AdamW, Descent, Momentum, OptState, adjust, freeze, setup, thaw, update
 from .rng import Generator, seed

@@ -162,39 +162,55 @@ def _floats(x: Any) -> Any:
     return array.astype(np.float32) if not isinstance(x, np.generic) else array
 
 
-def _unary(name: str, op: Op, doc: str) -> Callable[[Any], Any]:
+def _unary(name: str, op: Op, doc: str, shown: str) -> Callable[[Any], Any]:
+    """A function of one array; shown: arguments and results of the example in its docstring, "x -> y"."""
+    x_shown, _, y_shown = shown.partition(" -> ")
+
     def function(x: Any) -> Any:
         return apply(op, _floats(x))
 
     function.__name__ = function.__qualname__ = name  # pickled, saved and shown by name
-    function.__doc__ = doc
+    function.__doc__ = f"{doc}\n\n>>> {name}(np.array({x_shown}, np.float32)).tolist()\n{y_shown}\n"
     return function
 
 
-exp = _unary("exp", E.EXP, "e**x of each element.")
-log = _unary("log", E.LOG, "Natural logarithm of each element.")
-sqrt = _unary("sqrt", E.SQRT, "Square root of each element.")
-square = _unary("square", E.SQUARE, "x * x of each element.")
-negative = _unary("negative", E.NEG, "-x of each element.")
-absolute = _unary("absolute", E.ABS, "Absolute value of each element; its gradient at 0 is 0.")
-sign = _unary("sign", E.SIGN, "-1, 0 or 1 of each element.")
-tanh = _unary("tanh", E.TANH, "Hyperbolic tangent of each element.")
-sigmoid = _unary("sigmoid", E.SIGMOID, "1 / (1 + exp(-x)) of each element.")
-relu = _unary("relu", E.RELU, "max(0, x) of each element; NaN stays, the gradient at 0 is 0.")
+exp = _unary("exp", E.EXP, "e**x of each element.", "[0.0] -> [1.0]")
+log = _unary("log", E.LOG, "Natural logarithm of each element.", "[1.0] -> [0.0]")
+sqrt = _unary("sqrt", E.SQRT, "Square root of each element.", "[9.0] -> [3.0]")
+square = _unary("square", E.SQUARE, "x * x of each element.", "[3.0] -> [9.0]")
+negative = _unary("negative", E.NEG, "-x of each element.", "[1.0] -> [-1.0]")
+absolute = _unary("absolute", E.ABS, "Absolute value of each element; its gradient at 0 is 0.", "[-2.0] -> [2.0]")
+sign = _unary("sign", E.SIGN, "-1, 0 or 1 of each element.", "[-2.0, 0.0] -> [-1.0, 0.0]")
+tanh = _unary("tanh", E.TANH, "Hyperbolic tangent of each element.", "[0.0] -> [0.0]")
+sigmoid = _unary("sigmoid", E.SIGMOID, "1 / (1 + exp(-x)) of each element.", "[0.0] -> [0.5]")
+relu = _unary("relu", E.RELU, "max(0, x): NaN stays, the gradient at 0 is 0.", "[-1.0, 2.0] -> [0.0, 2.0]")
 
 
 def identity(x: Any) -> Any:
-    """x itself."""
+    """x itself.
+
+    >>> identity(3)
+    3
+    """
     return x
 
 
 def stop_gradient(x: Any) -> Any:
-    """x as a constant: no gradient goes through it."""
+    """x as a constant: no gradient goes through it.
+
+    >>> from numbaflux import gradient
+    >>> gradient(lambda x: (x * stop_gradient(x)).sum(), np.array([3.0], np.float32)).tolist()
+    [3.0]
+    """
     return apply(M.STOP, x) if isinstance(x, Value) else x
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where condition holds, else b; shapes broadcast. Both a and b are computed."""
+    """a where condition holds, else b; shapes broadcast. Both a and b are computed.
+
+    >>> where(np.array([True, False]), np.array([1.0, 2.0], np.float32), 0.0).tolist()
+    [1.0, 0.0]
+    """
     a, b = _pair("where", a, b)
     abstract = any(isinstance(x, Value) and x.abstract for x in (condition, a, b))
     mask = asvalue(condition, np.dtype(bool), abstract)
@@ -294,5 +310,9 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
 
 def logsoftmax(x: Any, axis: int = -1) -> Any:
-    """Logarithm of softmax, without its overflow."""
+    """Logarithm of softmax, without its overflow.
+
+    >>> logsoftmax(np.array([[1000.0, 0.0]], np.float32)).tolist()
+    [[0.0, -1000.0]]
+    """
     return _last(S.LOGSOFTMAX, x, axis)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,14 @@ from .schedule import Group
 
 STAGED = 16 * 1024  # bytes up to which an argument is copied
 SLICE = 3e8  # nanoseconds of work after which a call returns to Python, so that Ctrl-C is seen
+
+
+class Wave(NamedTuple):
+    """What runs between two waits: rows of the table, nanoseconds of work, whether it changes things for good."""
+
+    rows: list[tuple[int, ...]]
+    work: float
+    commits: bool
 
 
 class Instance:
@@ -36,7 +46,6 @@ class Instance:
         self.large = [n for n in plan.given if n not in staged]
         self._fill()
         self.status = (WORD * 2).from_address(self.memory.address(plan.build.status.storage, 0))
-        self.cuts = self._cuts()
         self.where = self.head.ctypes.data
         self.call: Callable[[int, int, int], None] = native().runner[0] if native().works else self._interpret
         if workers > 1 and threads().layer == "workqueue":
@@ -54,9 +63,12 @@ class Instance:
                     self.rows.append(self._row(e, group_of[id(e)], worker))
                     self.first.setdefault(id(e), self.rows[-1])
                 table[worker, i] = self.rows[-1].ctypes.data
-        groups, waves = self._groups()
+        cut = self._waves()
+        self.cuts = self._cuts(cut) if native().works else [(0, plan.waves)]
+        groups = np.array([row for w in cut for row in w.rows], np.int64).reshape(-1, T.GROUP_WORDS)
+        waves = np.cumsum([0, *(len(w.rows) for w in cut)], dtype=np.int64)
         patches = np.array(self.patches, np.int64).reshape(-1, T.PATCH_WORDS)
-        counters = aligned(8 * T.LINE * plan.waves * (workers + 1)).view(np.int64)
+        counters = aligned(8 * T.LINE * len(cut) * (workers + 1)).view(np.int64)
         addresses = np.array(plan.calls, np.int64)
         head = self.head = np.zeros(T.HEAD, np.int64)
         self.kept = table, groups, waves, patches, counters, addresses
@@ -71,18 +83,21 @@ class Instance:
         if workers > 1:
             head[T.REGION], head[T.PARALLEL_FOR] = native().runner[1], threads().parallel_for
 
-    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
-        rows: list[tuple[int, int, int, int]] = []
-        waves: list[int] = []
-        entry = before = 0
-        for i, g in enumerate(self.plan.groups):
-            if g.wave == len(waves):
-                waves.append(i)
-                before = 0
-            rows.append((entry, entry + len(g.entries), g.tiles, before))
-            entry, before = entry + len(g.entries), before + g.tiles
-        groups = np.array(rows, np.int64).reshape(-1, T.GROUP_WORDS)
-        return groups, np.array([*waves, len(rows)], np.int64)
+    def _waves(self) -> list[Wave]:
+        """The plan's waves; one that takes long as several, each with some tiles of every group."""
+        waves, entry = [], 0
+        for _, some in itertools.groupby(self.plan.groups, key=lambda g: g.wave):
+            groups = [(g, entry := entry + len(g.entries)) for g in some]
+            work = sum(e.work for g, _ in groups for e in g.entries) / self.workers
+            commits = any(e.commits for g, _ in groups for e in g.entries)
+            count = 1 if commits else min(max(g.tiles for g, _ in groups), math.ceil(work / SLICE) or 1)
+            for i in range(count):
+                rows: list[tuple[int, ...]] = []
+                for g, end in groups:
+                    first, last = g.tiles * i // count, g.tiles * (i + 1) // count
+                    rows += [(end - len(g.entries), end, last - first, sum(r[2] for r in rows), first)] * (last > first)
+                waves.append(Wave(rows, work / count, commits))
+        return waves
 
     def _row(self, e: Entry, group: Group, worker: int) -> np.ndarray:
         """The words of one entry's arguments (kernels/table.py says which)."""
@@ -119,19 +134,16 @@ class Instance:
         lead = a.shape[0] // rows * block if a.cut else 0
         return [start, move, a.shape[0] if a.shape else 1, lead, *a.shape[1:]]
 
-    def _cuts(self) -> list[tuple[int, int]]:
+    def _cuts(self, waves: list[Wave]) -> list[tuple[int, int]]:
         """The waves of each native call: all in one unless the work takes long. Never between two that change
         something for good: Ctrl-C must not leave half an update."""
-        if not native().works:
-            return [(0, self.plan.waves)]
         cuts, start, work = [], 0, 0.0
-        for wave in range(self.plan.waves):
-            entries = [e for g in self.plan.groups if g.wave == wave for e in g.entries]
-            work += sum(e.work for e in entries) / self.workers
-            if work > SLICE and not any(e.commits for e in entries):
-                cuts.append((start, wave + 1))
-                start, work = wave + 1, 0.0
-        return [*cuts, (start, self.plan.waves)] if start < self.plan.waves or not cuts else cuts
+        for i, wave in enumerate(waves, 1):
+            work += wave.work
+            if i == len(waves) or (work > SLICE and not wave.commits):
+                cuts.append((start, i))
+                start, work = i, 0.0
+        return cuts or [(0, 0)]
 
     def _stage(self, s: Storage) -> np.ndarray:
         """A place of its own for a small argument that is only read: a copy costs less than asking for an address."""

@@ -156,8 +156,8 @@ class Build:
         self.aliases[id(out.storage)] = source
 
     def add(
-        self, kernel: Any, *args: Array | Int | Block | Num, rows: int, block: int, fixed: bool = False, work: float = 0.0,
-        commits: bool = False,
+        self, kernel: Any, *args: Array | Int | Block | Num, rows: int, block: int, fixed: bool = False,
+        work: float = 0.0, commits: bool = False,
     ) -> None:  # fmt: skip
         """One entry; work defaults to the memory its arrays cover."""
         if rows == 0:

@@ -60,7 +60,11 @@ def expect(
 
 
 class Spec(NamedTuple):
-    """What is known of an array before it exists."""
+    """What is known of an array before it exists.
+
+    >>> Spec((2, 3), np.dtype(np.float32)).shape
+    (2, 3)
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -97,6 +101,13 @@ class Op:
     lower(build, out, *inputs, **attrs) adds table entries (see lowering.py).
     grad has one rule an input, rule(call, dy) -> gradient made of ops, or None where the input has none;
     grad=None with a reason marks an op through which no gradient goes. A user's own op needs no examples.
+
+    >>> from numbaflux.lowering import elements
+    >>> def mean_of_two(y, a, b):  # under @numba.njit
+    ...     for i in range(y.size):
+    ...         y[i] = (a[i] + b[i]) / 2
+    >>> Op("mean_of_two", lambda a, b: a, elements(mean_of_two), None, "only an example")
+    Op(mean_of_two)
     """
 
     name: str

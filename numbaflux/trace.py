@@ -33,7 +33,12 @@ class Call:
 
 
 class Value:
-    """An array inside a traced function: takes Python's operators, NumPy's functions and numbaflux's own."""
+    """An array inside a traced function: takes Python's operators, NumPy's functions and numbaflux's own.
+
+    >>> from numbaflux import gradient
+    >>> gradient(lambda x: (np.exp(x) - x[0] ** 2).sum(), np.zeros(2, np.float32)).tolist()
+    [1.0, 1.0]
+    """
 
     __slots__ = ("array", "call", "dtype", "index", "levels", "memory", "shape")
     __array_priority__ = 1000
@@ -111,6 +116,10 @@ def apply(op: Op, *inputs: Any, **attrs: Any) -> Any:
     """Run an operation on arrays; or, where one of them is a Value, record it (and run it unless one is abstract).
 
     Returns one array or Value, or a tuple where the operation has several outputs.
+
+    >>> from numbaflux.ops.elementwise import MUL
+    >>> apply(MUL, np.array([2.0, 3.0]), np.array([5.0, 7.0])).tolist()
+    [10.0, 21.0]
     """
     values = [x for x in inputs if isinstance(x, Value)]
     if not values:

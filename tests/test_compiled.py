@@ -1,13 +1,11 @@
-"""Compiled functions: the bits of eager calls, one native call, nothing allocated, what may go wrong leaves all as it was."""
+"""Compiled functions: the bits of eager calls, one native call, nothing allocated; what fails changes nothing."""
 
-import ctypes
 import itertools
 import os
 import signal
 import sys
 import threading
 import time
-import tracemalloc
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +14,7 @@ import pytest
 import numbaflux as nf
 from numbaflux import compiled, native
 from numbaflux.warm import warm
-from tests.child import start
+from tests.child import child, start
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,7 +122,7 @@ def bytecodes(f, *args):
     return count
 
 
-def warmed(layers, n=64):
+def warmed(layers, n=600):
     model = mlp(7, *[9] * layers, 3)
     step = nf.compile(mse, model, nf.setup(nf.Adam(), model))
     x, y = batch(n)
@@ -135,7 +133,7 @@ def warmed(layers, n=64):
 
 def test_step_is_one_native_call_however_deep_the_model():
     """Python runs the same instructions for 2 layers and for 20."""
-    counts = {layers: bytecodes(*warmed(layers)) for layers in (2, 20)}
+    counts = {layers: bytecodes(*warmed(layers)) for layers in (2, 20)}  # both long enough for threads
     assert counts[2] == counts[20] and 0 < counts[2] < 1000
     step, x, y = warmed(20)
     one = step.last.instance
@@ -145,51 +143,54 @@ def test_step_is_one_native_call_however_deep_the_model():
     assert calls == [(one.where, 0, one.plan.waves)]
 
 
-class Mallinfo(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
+STEPS = """
+    import ctypes, sys, tracemalloc
+    import numpy as np, numbaflux as nf
+    from numbaflux import native
+    from numba.core.runtime import rtsys
 
+    class Mallinfo(ctypes.Structure):
+        names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+        _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
 
-def in_use():
-    """Bytes that malloc has given out."""
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = Mallinfo
-    info = mallinfo2()
-    return info.uordblks + info.hblkhd
+
+    def in_use():
+        info = mallinfo2()
+        return info.uordblks + info.hblkhd
+
+    def steps(n):
+        for _ in range(n):
+            loss[0] = step(x, y)
+
+    m = nf.Chain(nf.Dense(7, 9, nf.tanh), nf.Dense(9, 3))
+    step = nf.compile(lambda m, x, y: nf.losses.mse(m(x), y), m, nf.setup(nf.Adam(), m))
+    x, y, loss = np.ones((600, 7), np.float32), np.ones((600, 3), np.float32), np.zeros(1, np.float32)
+    steps(50)
+    workers = next(iter(step.programs.values())).plan.workers()
+    before, stats = in_use(), rtsys.get_allocation_stats()
+    steps(1000)
+    print(workers, in_use() - before, rtsys.get_allocation_stats() == stats, end=" ")
+    tracemalloc.start()
+    steps(50)
+    first = tracemalloc.get_traced_memory()[0]
+    steps(1000)
+    last, peak = tracemalloc.get_traced_memory()
+    print(last - first, peak - first)
+"""
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_thousand_steps_allocate_nothing(threads):
-    from numba.core.runtime import rtsys
-
+    """Neither with malloc nor by Numba; Python's own objects, a few at a time, go as they come."""
     if threads > native.threads().limit:
         pytest.skip("machine: one CPU")
-    nf.set_num_threads(threads)
-    try:
-        step, x, y = warmed(2, 600)
-        assert plan_of(step).workers() == threads
-        loss = np.zeros(1, np.float32)
-
-        def steps(n):
-            for _ in range(n):
-                loss[0] = step(x, y)
-
-        steps(50)
-        before, stats = in_use(), rtsys.get_allocation_stats()
-        steps(1000)
-        assert in_use() - before < 1000, "less than a byte a step"
-        assert rtsys.get_allocation_stats() == stats
-        tracemalloc.start()
-        steps(50)
-        first = tracemalloc.get_traced_memory()[0]
-        steps(1000)
-        last, peak = tracemalloc.get_traced_memory()
-        assert last - first < 1000 and peak - first < 20_000
-    finally:
-        tracemalloc.stop()
-        nf.set_num_threads(native.threads().limit)
+    out = child(STEPS, NUMBA_NUM_THREADS=str(threads), NUMBA_NRT_STATS="1")
+    workers, grown, same, python, peak = out.split()
+    assert (workers, same) == (str(threads), "True")
+    assert int(grown) < 1000 and int(python) < 1000, "less than a byte a step"
+    assert int(peak) < 10_000
 
 
 # ---------------------------------------------------------------- callers at once
@@ -291,13 +292,13 @@ def test_plans_follow_a_model_whose_arrays_move():
     np.testing.assert_array_equal(predict(x), np.zeros((8, 3)))
 
 
-@pytest.mark.parametrize("turn", [lambda w: w.T, lambda w: w[::2], np.asfortranarray], ids=["T", "steps", "Fortran"])
+@pytest.mark.parametrize("turn", [lambda w: w.T, lambda w: w[:, ::2], np.asfortranarray], ids=["T", "steps", "Fortran"])
 def test_array_that_could_only_be_copied_is_refused(turn):
-    w = np.ones((4, 4), np.float32)
-    view = turn(w)
-    for f in (lambda x: x @ view, lambda x: x * view[: x.shape[0]]):
+    w = turn(np.ones((4, 4), np.float32))
+    x = np.ones((4, 4), np.float32)
+    for f in (lambda x: x @ w, lambda x: x[:, : w.shape[1]] * w):
         with pytest.raises(nf.PlanError, match="C-contiguous, got strides"):
-            nf.compile(f)(np.ones((2, view.shape[0]), np.float32))
+            nf.compile(f)(x)
 
 
 # ---------------------------------------------------------------- plans are kept
@@ -384,7 +385,7 @@ def test_results_have_the_functions_own_form():
     assert list(found) == ["a", "p", "none"] and found["none"] is None
     assert type(found["a"]) is list and type(found["a"][1]) is tuple and found["a"][1][1] == "text"
     assert type(found["p"]) is Pair and found["p"].second == 3
-    assert isinstance(found["p"].first, np.float32)
+    assert found["p"].first.shape == () and found["p"].first.dtype == np.float32
     np.testing.assert_array_equal(found["a"][0], x + 1)
     np.testing.assert_array_equal(found["a"][1][0], x * 2)
 
@@ -440,7 +441,10 @@ COUNT = itertools.count()
 CHANGES = {
     "number": (lambda x: x * float(next(COUNT)), "affine: the number scale, "),
     "array": (lambda x: x + np.full(3, next(COUNT), np.float32), r"add: an array of shape \(3,\)|broadcast: an array"),
-    "random": (lambda x: x * np.random.default_rng().random(3).astype(np.float32), "an array of shape"),
+    "random": (
+        lambda x: x * np.random.default_rng().random(3).astype(np.float32),
+        r"broadcast: an array of shape \(3,\)",
+    ),
     "operation": (lambda x: nf.tanh(x) if next(COUNT) % 2 else nf.relu(x), "the operations"),
     "order": (lambda x: x - x[0] if next(COUNT) % 2 else x[0] - x, "sub: an array of shape"),
     "shape": (
@@ -602,7 +606,7 @@ def subnormal():
 def test_subnormals_count_as_zero_inside_and_the_callers_mode_comes_back(rows):
     tiny = np.full((rows, 50), 1e-39, np.float32)
     assert subnormal() > 0
-    for f in (lambda x: x * 0.5, nf.compile(lambda x: x * 0.5)):
+    for f in (lambda x: nf.functions.mul(x, 0.5), nf.compile(lambda x: x * 0.5)):
         assert (f(tiny) == 0).all()
         assert subnormal() > 0
     with pytest.raises(nf.RangeError):
@@ -647,38 +651,44 @@ def test_subnormals_in_adams_state_cost_nothing(how):
 # ---------------------------------------------------------------- Ctrl-C, speed
 
 
-def test_interrupt_is_seen_within_a_second_while_a_compiled_call_runs():
-    process = start("""
-        import time
-        import numpy as np, numbaflux as nf
-        w = np.eye(768, dtype=np.float32)
-        x = np.ones((1024, 768), np.float32)
+LONG = """
+    import time
+    import numpy as np, numbaflux as nf
+    w = np.eye(1024, dtype=np.float32)
 
-        def f(x, n):
-            for _ in range(n):
-                x = x @ w
-                x = x - x.mean(axis=0, keepdims=True)
-            return x
+    def deep(x):
+        for _ in range(120):
+            x = x @ w
+            {between}
+        return x
 
-        compiled = nf.compile(lambda x: f(x, 600))
-        compiled(x[:1])
-        small = nf.compile(lambda x: f(x, 1))
-        compiled.programs or small(x)
-        plan = compiled._program((x,), [x], "made").plan
-        print("ready", flush=True)
-        begin = time.perf_counter()
-        try:
-            compiled.programs["made"]([x])
-            print("not seen", time.perf_counter() - begin)
-        except KeyboardInterrupt:
-            print("seen", time.time())
-    """)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    sent = time.time()
-    what, when = process.communicate(timeout=120)[0].split()
-    assert what == "seen"
+    x = np.ones((2048, 1024), np.float32)
+    f = nf.compile(deep)
+    plan = f._program((x,), [x], "plan").plan
+    plan.idle.append(plan.take())
+    print("ready", plan.waves, flush=True)
+    try:
+        f.programs["plan"]([x])
+        print("not seen", time.time())
+    except KeyboardInterrupt:
+        print("seen", time.time())
+"""
+
+
+@pytest.mark.parametrize("between", ["pass", "x = x - x.mean(axis=0, keepdims=True)"], ids=["one group", "many waves"])
+def test_interrupt_is_seen_within_a_second_while_a_compiled_call_runs(between):
+    """The call takes many seconds; a machine that does other things at once gets a second try."""
+    for _ in range(3):
+        process = start(LONG.format(between=between))
+        ready, waves = process.stdout.readline().split()
+        assert ready == "ready" and (int(waves) > 100) == (between != "pass")
+        time.sleep(0.3)
+        sent = time.time()
+        process.send_signal(signal.SIGINT)
+        what, when = process.communicate(timeout=120)[0].rsplit(maxsplit=1)
+        assert what == "seen"
+        if float(when) - sent < 1:
+            return
     assert float(when) - sent < 1
 
 

@@ -94,41 +94,52 @@ def test_without_native_code_the_status_stops_what_follows_too():
 # ---------------------------------------------------------------- long calls
 
 
-def deep_step(layers=6):
+def deep_step(layers=4):
     nf.seed(0)
     model = nf.Chain(*[nf.Dense(5, 5, nf.tanh) for _ in range(layers)])
     state = nf.setup(nf.Adam(), model)
     return nf.compile(lambda m, x: (m(x) * m(x)).mean(), model, state), state
 
 
-def test_long_calls_return_to_python_between_waves_never_between_changes_for_good(monkeypatch):
+def test_long_calls_return_to_python_between_tiles_never_between_changes_for_good(monkeypatch):
     step, _ = deep_step()
-    x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
     step(x)
     plan = next(iter(step.programs.values())).plan
-    assert plan.waves > 3
+    tiles = max(g.tiles for g in plan.groups)
+    assert plan.waves > 3 and tiles > 8
     assert Instance(plan, 1).cuts == [(0, plan.waves)]
-    monkeypatch.setattr(module, "SLICE", 0.0)
-    cuts = Instance(plan, 1).cuts
-    assert len(cuts) > 2
-    assert [a for a, _ in cuts] == [0, *[b for _, b in cuts[:-1]]] and cuts[-1][1] == plan.waves
-    commits = [g.wave for g in plan.groups if any(e.commits for e in g.entries)]
-    assert not any(min(commits) < end <= max(commits) for _, end in cuts)
+    monkeypatch.setattr(module, "SLICE", 1.0)
+    one = Instance(plan, 1)
+    waves = one._waves()
+    assert [a for a, _ in one.cuts] == [0, *[b for _, b in one.cuts[:-1]]] and one.cuts[-1][1] == len(waves)
+    assert len(one.cuts) > tiles
+    commits = [i for i, w in enumerate(waves) if w.commits]
+    assert commits == list(range(commits[0], len(waves))) and one.cuts[-1][0] <= commits[0]
+    ran = [(entry, first + t) for w in waves for begin, end, tiles, _, first in w.rows for entry in range(begin, end)
+           for t in range(tiles)]  # fmt: skip
+    entries = [
+        (i, t) for i, e in enumerate(plan.entries) for g in plan.groups if e in g.entries for t in range(g.tiles)
+    ]
+    assert sorted(ran) == entries
 
 
-def test_step_in_pieces_gives_the_same_bits(monkeypatch):
-    x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
-    found = []
-    for piece in (3e8, 0.0):
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_call_in_pieces_gives_the_same_bits(monkeypatch, workers):
+    x = np.random.default_rng(0).normal(size=(700, 24)).astype(np.float32)
+    model = nf.Chain(nf.Dense(24, 50, nf.tanh), nf.Dense(50, 9))
+    p = program(lambda x: (nf.softmax(model(x)), x.mean(axis=0)), x)
+    right = run(Instance(p.plan, 1), p, x)
+    for piece in (1.0, 1e4, 1e5):
         monkeypatch.setattr(module, "SLICE", piece)
-        step, state = deep_step()
-        losses = [step(x) for _ in range(3)]
-        found.append([np.array(losses).tobytes(), *(v.params.tobytes() for v in state.vectors.values())])
-    assert found[0] == found[1]
+        instance = Instance(p.plan, workers)
+        assert len(instance.cuts) > 1
+        for a, b in zip(run(instance, p, x), right, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_interrupt_between_pieces_changes_nothing_and_the_step_goes_on(monkeypatch):
-    monkeypatch.setattr(module, "SLICE", 0.0)
+    monkeypatch.setattr(module, "SLICE", 1.0)
     step, state = deep_step()
     x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     step(x)

@@ -143,8 +143,26 @@ def make_tiles(rows, vectors, width, prefetch=False):
 
     @intrinsic
     def tiles(
-        typing, like, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row, start_up,
-        ahead, step
+        typing,
+        like,
+        count,
+        m,
+        n,
+        k,
+        c,
+        c_row,
+        c_up,
+        a,
+        a_row,
+        a_up,
+        a_k,
+        b,
+        b_row,
+        start,
+        start_row,
+        start_up,
+        ahead,
+        step,
     ):
         def generate(context, bd, sig, args):
             _, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args

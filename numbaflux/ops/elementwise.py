@@ -32,7 +32,8 @@ def same(name: str, floats: bool = True) -> Callable[..., Spec]:
 
 def _kernel(name: str) -> Callable[..., None]:
     def lower(b: Build, out: Buf, *ins: Buf, **numbers: float) -> None:
-        elementwise(b, f"elementwise.{name}", out, *ins, numbers=tuple(numbers.values()), cost=COST.get(name, 0.5))
+        given = tuple(number for _, number in sorted(numbers.items()))  # kernels take them in the order of their names
+        elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=COST.get(name, 0.5))
 
     return lower
 
@@ -149,6 +150,6 @@ WHERE = Op(
 )
 
 OPS = (
-    NEG, ADD, SUB, MUL, DIV, AFFINE, FILL, EXP, LOG, SQRT, SQUARE, ABS, SIGN, POW, TANH, TANH_GRAD, SIGMOID, SIGMOID_GRAD,
-    RELU, RELU_GRAD, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, MAXIMUM, MINIMUM, WHERE,
+    NEG, ADD, SUB, MUL, DIV, AFFINE, FILL, EXP, LOG, SQRT, SQUARE, ABS, SIGN, POW, TANH, TANH_GRAD, SIGMOID,
+    SIGMOID_GRAD, RELU, RELU_GRAD, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, MAXIMUM, MINIMUM, WHERE,
 )  # fmt: skip

@@ -15,9 +15,9 @@ ENTRY = ctypes.CFUNCTYPE(None, WORD, WORD)
 
 
 class Table:
-    """waves: of each its groups (number of entries, tiles); seen: what ran: (wave, group, entry, tile, worker, ...)."""
+    """waves: of each its groups (entries, tiles); first: their first tile; seen: what ran: (wave, group, entry, tile, worker, ...)."""
 
-    def __init__(self, waves, workers, stop=()):
+    def __init__(self, waves, workers, stop=(), first=0):
         self.seen, self.stop, self.workers = [], set(stop), workers
         self.status = np.zeros(2, np.int64)
         groups, starts, self.calls, rows, self.kept = [], [], [], [], []
@@ -25,7 +25,7 @@ class Table:
             starts.append(len(groups))
             before = 0
             for g, (entries, tiles) in enumerate(wave):
-                groups.append((len(self.calls), len(self.calls) + entries, tiles, before))
+                groups.append((len(self.calls), len(self.calls) + entries, tiles, before, first))
                 before += tiles
                 self.calls += [self._entry(w, g, e) for e in range(entries)]
         count = len(self.calls)
@@ -95,6 +95,12 @@ def test_every_tile_runs_once_through_its_groups_entries_in_order_wave_after_wav
                         "one worker and one thread from the first entry to the last"
                     )
         assert all(0 <= s[4] < workers for s in seen)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_group_may_begin_with_a_later_tile(workers):
+    seen = Table(WAVES, workers, first=100).run()
+    assert sorted(s[:4] for s in seen) == [(w, g, e, t + 100) for w, g, e, t in places(WAVES)]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -1,5 +1,6 @@
 """setup, update, freeze, thaw, adjust: what stands in the vectors, what moves, what must not; compiled as eager."""
 
+import itertools
 import re
 
 import numpy as np
@@ -244,6 +245,20 @@ def test_what_is_frozen_stays_bit_for_bit(rule, compiled):
     nf.thaw(state)
     train()
     assert bits(model)["0.weight"] != first["0.weight"]
+
+
+@pytest.mark.parametrize("frozen", [f for n in range(5) for f in itertools.combinations(range(4), n)], ids=str)
+def test_what_is_not_frozen_moves_as_if_nothing_were(frozen):
+    model, free = mlp(), mlp()
+    grads, before = grads_of(model), bits(model)
+    state = nf.setup(nf.Adam(), model)
+    names = [s.path for s in state.segments]
+    for i in frozen:
+        nf.freeze(state, names[i])
+    nf.update(state, model, grads)
+    nf.update(nf.setup(nf.Adam(), free), free, grads)
+    moved, now = bits(free), bits(model)
+    assert now == {name: before[name] if i in frozen else moved[name] for i, name in enumerate(names)}
 
 
 def test_freezing_is_seen_by_a_step_compiled_before_and_equals_eager():
