@@ -18,10 +18,13 @@ help:
 quickstart: .venv/installed
 	$(BIN)/python examples/digits.py
 
+# Kernels first, on all cores: a test that needs one more would compile alone.
 test: .venv/installed
+	$(BIN)/numbaflux cache warm
 	$(BIN)/python -m pytest $(ARGS)
 
 long: .venv/installed
+	$(BIN)/numbaflux cache warm
 	NUMBAFLUX_LONG=1 $(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/installed

@@ -15,6 +15,7 @@ from .jit import kernel
 
 _word, _i32, _byte = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 X86 = llvm.get_process_triple().startswith("x86_64")
+PATIENCE = 2000  # turns of a waiting loop, some 50 us, before it makes way: the core may be another worker's
 FLUSH = 0x8040  # x86 mxcsr: denormal results and inputs count as zero
 
 
@@ -86,10 +87,21 @@ def pause(typing):
     return types.void(), generate
 
 
-def _declare(builder, name, arguments):
+def _declare(builder, name, arguments, result=None):
     return builder.module.globals.get(name) or ir.Function(
-        builder.module, ir.FunctionType(ir.VoidType(), arguments), name
+        builder.module, ir.FunctionType(result or ir.VoidType(), arguments), name
     )
+
+
+@intrinsic
+def yield_cpu(typing):
+    """Let another thread have this core."""
+
+    def generate(context, builder, signature, args):
+        builder.call(_declare(builder, "sched_yield", [], _i32), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @intrinsic
@@ -178,8 +190,12 @@ def run_worker(head, worker):
         last = groups + 8 * T.GROUP_WORDS * (peek(word(head, T.WAVES) + 8 * wave + 8) - 1)
         done = word(head, T.COUNTERS) + 8 * T.LINE * (wave * (workers + 1) + workers)
         fetch_add(done, ran)
+        turns = 0
         while peek_acquire(done) < peek(last + 24) + peek(last + 16):
             pause()
+            turns += 1
+            if turns > PATIENCE:
+                yield_cpu()
 
 
 @kernel

@@ -25,7 +25,8 @@ from .objects import Objects, pack, unpack
 from .op import PlanError, expect
 
 KERNELS = Path(__file__).parent / "kernels"
-SYMBOLS = {"memcpy", "memmove", "memset", "_GLOBAL_OFFSET_TABLE_"}  # all that an object file may ask for
+SYMBOLS = {"memcpy", "memmove", "memset", "_GLOBAL_OFFSET_TABLE_"}  # all that a kernel's object file may ask for
+WAITING = {"sched_yield"}  # and the runner's
 Signature = tuple[str, ...]  # "f4:2" an array, "i" an integer, "f8" a number
 What = tuple[str, str, Signature]  # module of kernels/, function, signature
 BATCH = 12  # entries that one process compiles
@@ -168,11 +169,7 @@ def _plain(function: Any, arity: int) -> Any:
     """The C function of a njit function of integers (the runner's)."""
     from numba import cfunc, types
 
-    names = ", ".join(f"a{i}" for i in range(arity))
-    call = {2: lambda a0, a1: function(a0, a1), 3: lambda a0, a1, a2: function(a0, a1, a2)}
-    call[4] = lambda a0, a1, a2, a3: function(a0, a1, a2, a3)
-    expect(arity in call, "native", "arity", "2 to 4", names)
-    return cfunc(types.void(*[types.int64] * arity), cache=False, error_model="numpy")(call[arity])
+    return cfunc(types.void(*[types.int64] * arity), cache=False, error_model="numpy")(function.py_func)
 
 
 def machine() -> Any:
@@ -181,7 +178,7 @@ def machine() -> Any:
     return target.create_target_machine(cpu=name, features=flags, opt=3, codemodel="jitdefault", jit=True)
 
 
-def _emit(compiled: Any, name: str) -> bytes:
+def _emit(compiled: Any, name: str, symbols: set[str]) -> bytes:
     """The object file of a cfunc: one exported symbol, everything else internal and optimised away where it can be."""
     module = llvm.parse_assembly(compiled._library.get_llvm_str())
     for thing in [*module.functions, *module.global_variables]:
@@ -191,7 +188,7 @@ def _emit(compiled: Any, name: str) -> bytes:
     target = machine()
     builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=3))
     builder.getModulePassManager().run(module, builder)
-    asked = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")} - SYMBOLS
+    asked = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")} - symbols
     asked |= {v.name for v in module.global_variables if v.is_declaration}
     expect(not asked, name, "kernel", "free of calls (it can raise, print or allocate)", sorted(asked), error=PlanError)
     return bytes(target.emit_object(module))
@@ -200,8 +197,9 @@ def _emit(compiled: Any, name: str) -> bytes:
 def build(module: str, function: str, signature: Signature) -> bytes:
     """Compile one entry of kernels/ to an object file. Signatures ("c", arity) are the runner's plain functions."""
     compiled = getattr(importlib.import_module(f"numbaflux.kernels.{module}"), function)
-    made = _plain(compiled, int(signature[1])) if signature[0] == "c" else entry(compiled, signature)
-    return _emit(made, key(module, function, signature))
+    if signature[0] == "c":
+        return _emit(_plain(compiled, int(signature[1])), key(module, function, signature), SYMBOLS | WAITING)
+    return _emit(entry(compiled, signature), key(module, function, signature), SYMBOLS)
 
 
 def build_all(wanted: dict[str, What], jobs: int) -> Iterator[tuple[str, bytes]]:

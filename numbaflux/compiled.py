@@ -227,8 +227,11 @@ class StepProgram(Planned):
     def _checks(self, program: Program, trained: list[tuple[Any, Any]]) -> None:
         """The loss, then each gradient where it lies, must be finite; nothing is changed else."""
         b = program.build
-        bad_loss = NonFiniteError("step: loss must be finite, got NaN or Inf; nothing was changed")
-        b.check("check.finite_one", whole(self.loss.part(0, 1)), error=lambda _: bad_loss)
+
+        def bad_loss(_: int) -> Exception:
+            return NonFiniteError("step: loss must be finite, got NaN or Inf; nothing was changed")
+
+        b.check("check.finite_one", whole(self.loss.part(0, 1)), error=bad_loss)
         flags = b.temp((sum(max(1, s.shape[0] if s.shape else 1) for _, s in trained),), np.dtype(np.int64))
         flags.storage.keep = True
         at, ends = 0, []

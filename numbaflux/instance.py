@@ -18,7 +18,7 @@ from .native import WORD, native, threads
 from .schedule import Group
 
 STAGED = 16 * 1024  # bytes up to which an argument is copied
-SLICE = 3e8  # nanoseconds of work after which a call returns to Python, so that Ctrl-C is seen
+SLICE = 1e8  # nanoseconds of work, roughly, after which a call returns to Python, so that Ctrl-C is seen
 
 
 class Wave(NamedTuple):

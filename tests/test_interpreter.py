@@ -53,6 +53,24 @@ def test_every_operation_interpreted_has_the_bits_of_native(op):
         assert [o.tobytes() for o in outs] == [o.tobytes() for o in native], str(case)
 
 
+def test_status_stops_the_waves_that_follow(monkeypatch):
+    step = nf.compile(lambda m, x: (m["w"] * x).sum(), m := {"w": np.ones(3, np.float32)}, nf.setup(nf.Descent(), m))
+    step(np.ones(3, np.float32))
+    groups = step.last.plan.groups
+    assert max(g.wave for g in groups) > 1
+    ran, status = [], [0, 0]
+
+    def one(e, row, tile):
+        ran.append(e)
+        status[0] = status[0] or int(e.check is not None)
+
+    monkeypatch.setattr(interpreter, "_run", one)
+    interpreter.interpret(groups, dict.fromkeys(id(e) for g in groups for e in g.entries), status)
+    stopped = next(g.wave for g in groups if any(e.check for e in g.entries))
+    assert ran == [e for g in groups if g.wave <= stopped for e in g.entries]
+    assert not any(e.commits for e in ran)
+
+
 def test_interpreter_counts_subnormals_as_zero_and_restores_the_callers_mode():
     tiny = np.full(100, 1e-39, np.float32)
     p = program(lambda x: x * 0.5 + 0.0, tiny)

@@ -68,7 +68,7 @@ def test_kernel_that_could_raise_print_allocate_or_call_is_refused_when_it_is_bu
         with pytest.raises(PlanError, match=f"{one.__name__}: kernel must be unable to raise"):
             build.entry(one, ("f8:1", "i")[:arity])
     with pytest.raises(PlanError, match=r"free of calls .* got \['erf'\]"):
-        build._emit(build.entry(calls, ("f8:1",)), "calls")
+        build._emit(build.entry(calls, ("f8:1",)), "calls", build.SYMBOLS)
 
     @kernel
     def good(x):
@@ -76,7 +76,7 @@ def test_kernel_that_could_raise_print_allocate_or_call_is_refused_when_it_is_bu
 
     x = np.array([1.0, 0.0, 0.0])
     row = np.array([x.ctypes.data, 0, 3, 0], np.int64)
-    _run(build._emit(build.entry(good, ("f8:1",)), "good"), "good", row, 0)
+    _run(build._emit(build.entry(good, ("f8:1",)), "good", build.SYMBOLS), "good", row, 0)
     assert x[0] == np.inf
 
 

@@ -54,7 +54,6 @@ def raises(kind, text):
     return pytest.raises(kind, match="^" + re.escape(text) + "$")
 
 
-
 def node(array="w", **changes):
     return {"array": array, "dtype": "float32", "shape": [2], **changes}
 

@@ -15,7 +15,7 @@ ENTRY = ctypes.CFUNCTYPE(None, WORD, WORD)
 
 
 class Table:
-    """waves: of each its groups (entries, tiles); first: their first tile; seen: what ran: (wave, group, entry, tile, worker, ...)."""
+    """waves: of each its groups (entries, tiles); first: their first tile; seen: what ran."""
 
     def __init__(self, waves, workers, stop=(), first=0):
         self.seen, self.stop, self.workers = [], set(stop), workers

@@ -69,8 +69,12 @@ def test_an_error_says_where_in_the_model_it_is():
         ((), {"a": "x"}, nf.DTypeError, "Chain: layers must be layers or functions, got str"),
         ((nf.relu,), {"a": nf.relu}, nf.RangeError, "Chain: arguments must be all named or none, got 1 without a name"),
         ((), {"a.b": nf.relu}, nf.RangeError, "Chain: names must be without dots, and not layers or names, got a.b"),
-        ((), {"names": nf.relu}, nf.RangeError,
-         "Chain: names must be without dots, and not layers or names, got names"),
+        (
+            (),
+            {"names": nf.relu},
+            nf.RangeError,
+            "Chain: names must be without dots, and not layers or names, got names",
+        ),
     ],
 )
 def test_wrong_arguments_of_chain(args, named, kind, text):
