@@ -94,7 +94,7 @@ def bytecodes(f, *args):
     return count
 
 
-def warmed(layers, n=600):
+def warmed(layers, n=6000):
     model = mlp(7, *[9] * layers, 3)
     step = nf.compile(mse, model, nf.setup(nf.Adam(), model))
     x, y = batch(n)
@@ -139,7 +139,7 @@ STEPS = """
 
     m = nf.Chain(nf.Dense(7, 9, nf.tanh), nf.Dense(9, 3))
     step = nf.compile(lambda m, x, y: nf.losses.mse(m(x), y), m, nf.setup(nf.Adam(), m))
-    x, y, loss = np.ones((600, 7), np.float32), np.ones((600, 3), np.float32), np.zeros(1, np.float32)
+    x, y, loss = np.ones((6000, 7), np.float32), np.ones((6000, 3), np.float32), np.zeros(1, np.float32)
     steps(50)
     workers = next(iter(step.programs.values())).plan.workers()
     allocates = njit(lambda: np.zeros(3))
