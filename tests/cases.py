@@ -297,7 +297,8 @@ MATRICES = (  # leading axes of a, k, n, ta, tb; with ta the leading axes are su
     ((1,), 1, 1, False, False), ((9,), 17, 49, False, False), ((300,), 31, 8, False, False),
     ((2, 5), 7, 3, False, False), ((8,), 48, 47, False, True), ((33,), 103, 97, False, True),
     ((40,), 130, 140, False, True), ((1,), 5, 7, True, False), ((7,), 8, 48, True, False),
-    ((64,), 1031, 17, True, False), ((32,), 49, 16, True, False), ((300,), 5, 7, True, False), ((300,), 48, 97, True, False),
+    ((64,), 1031, 17, True, False),
+    ((32,), 49, 16, True, False), ((300,), 5, 7, True, False), ((300,), 48, 97, True, False),
     ((33,), 150, 160, True, False), ((4, 17), 9, 1, True, False), ((), 6, 5, True, False),
 )  # fmt: skip
 STACKS = (  # leading axes, m, k, n, ta, tb

@@ -98,6 +98,7 @@ class Vectors:
         return [self.merge((v, before), (w, end)) for v, w in zip(values, new, strict=True)]
 
 
+# long: one function of LLVM IR, whose loops nest around the same registers
 def make_tiles(rows, vectors, width, prefetch=False):
     """The intrinsic tiles(like, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row,
     start_up, ahead, step): count tiles one below another, each C = start + A B in registers.
