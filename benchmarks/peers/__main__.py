@@ -48,7 +48,7 @@ def compare(name: str, rounds: int, seconds: float, compiled: bool) -> tuple[str
     """The row of one case, and whether its target is reached."""
     case = CASES[name]
     training = isinstance(case, Mlp)
-    peers = ["torch", *(["torch-compile"] if compiled and training else []), *([] if training else ["numpy"])]
+    peers = ["torch", *(["torch-compile"] if compiled and training else []), *([] if training else ["numpy", "probe"])]
     ours, *others = (Peer(p, name) for p in ("numbaflux", *peers))
     try:
         far = [p for p in others if abs(p.loss - ours.loss) > 1e-3 * max(abs(ours.loss), 1e-3)]

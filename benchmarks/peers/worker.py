@@ -1,7 +1,8 @@
 """One peer, one case, in a process of its own: for each line on standard input, run for that many seconds, print
 microseconds a call.
 
-Peers: numbaflux, torch, torch-compile, numpy. The first line printed is the loss of step 20 (0 for products).
+Peers: numbaflux, torch, torch-compile, numpy; probe: a product's time at the speed of our tile alone. The first
+line printed is the loss of step 20 (0 for products).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.peers.cases import CASES, Mlp, Product
+from benchmarks.peers.probe import probe
 
 Call = Callable[[], object]
 
@@ -87,6 +89,8 @@ def numpy_product(case: Product) -> Call:
 def make(peer: str, case: Mlp | Product) -> Call:
     """The call that a peer repeats."""
     training = isinstance(case, Mlp)
+    if peer == "probe":
+        return probe()[0]
     if peer == "numpy":
         return numpy_product(case)  # type: ignore[arg-type]
     if peer == "numbaflux":
@@ -113,10 +117,11 @@ def main() -> None:
     peer, name = sys.argv[1:]
     case = CASES[name]
     call = make(peer, case)
+    scale = 2.0 * case.size**3 / probe()[1] if peer == "probe" else 1.0  # type: ignore[union-attr]
     value = [call() for _ in range(20)][-1]
     print(float(value) if isinstance(case, Mlp) else 0.0, flush=True)  # type: ignore[arg-type]
     for line in sys.stdin:
-        print(run(call, float(line)), flush=True)
+        print(scale * run(call, float(line)), flush=True)
 
 
 if __name__ == "__main__":

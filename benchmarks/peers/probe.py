@@ -1,0 +1,26 @@
+"""What this machine's register tile can do at most: products that stay in the first two caches, on all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from numbaflux.lowering import Array, Block, Build, Int, cut, whole
+from numbaflux.plan import Plan, as_buf
+
+ROWS, DEPTH, COLUMNS, TILES = 64, 128, 48, 400
+
+
+def probe() -> tuple[Callable[[], object], float]:
+    """A call, and its floating-point operations."""
+    rng = np.random.default_rng(0)
+    a, b = (as_buf(rng.standard_normal(shape).astype(np.float32)) for shape in ((ROWS, DEPTH), (DEPTH, COLUMNS)))
+    build, rows = Build(), ROWS * TILES
+    c = build.temp((rows, COLUMNS), np.dtype(np.float32))  # used in one group only: one block a worker
+    build.add(
+        "dense.product", cut(c, rows * COLUMNS, write=True), whole(a, a.size), whole(b, b.size),
+        Array(a.part(0, 0), (0,)), Block(), Int(ROWS), Int(COLUMNS), Int(COLUMNS), Int(DEPTH), Int(DEPTH),
+        Int(COLUMNS), Int(DEPTH), Int(1), Int(COLUMNS), Int(0), Int(0), rows=rows, block=ROWS, work=1e6,
+    )  # fmt: skip
+    return Plan(build).run, 2.0 * rows * COLUMNS * DEPTH
