@@ -80,15 +80,15 @@ def test_check_that_fails_stops_what_follows_and_the_next_call_starts_clear(work
 # ---------------------------------------------------------------- long calls
 
 
-def deep_step(layers=4):
+def deep_step(width=5):
     nf.seed(0)
-    model = nf.Chain(*[nf.Dense(5, 5, nf.tanh) for _ in range(layers)])
+    model = nf.Chain(nf.Dense(5, width, nf.tanh), nf.Dense(width, width, nf.tanh), nf.Dense(width, 5))
     state = nf.setup(nf.Adam(), model)
     return nf.compile(lambda m, x: (m(x) * m(x)).mean(), model, state), state
 
 
 def test_long_calls_return_to_python_between_tiles_never_between_changes_for_good(monkeypatch):
-    step, _ = deep_step()
+    step, _ = deep_step(120)
     x = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
     step(x)
     plan = next(iter(step.programs.values())).plan
@@ -101,6 +101,7 @@ def test_long_calls_return_to_python_between_tiles_never_between_changes_for_goo
     assert [a for a, _ in one.cuts] == [0, *[b for _, b in one.cuts[:-1]]] and one.cuts[-1][1] == len(waves)
     assert len(one.cuts) > tiles
     commits = [i for i, w in enumerate(waves) if w.commits]
+    assert len(commits) > 1, "parameters in several tiles, then the count of steps"
     assert commits == list(range(commits[0], len(waves))) and one.cuts[-1][0] <= commits[0]
     ran = [(entry, first + t) for w in waves for begin, end, tiles, _, first in w.rows for entry in range(begin, end)
            for t in range(tiles)]  # fmt: skip
@@ -126,7 +127,7 @@ def test_call_in_pieces_gives_the_same_bits(monkeypatch, workers):
 
 def test_interrupt_between_pieces_changes_nothing_and_the_step_goes_on(monkeypatch):
     monkeypatch.setattr(module, "SLICE", 1.0)
-    step, state = deep_step()
+    step, state = deep_step(120)
     x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     step(x)
     one = next(iter(step.programs.values())).instance

@@ -1,5 +1,7 @@
 """Groups and waves: every dependence kept, byte by byte; tiles, threads and what the arena held change no bit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,6 +112,19 @@ def test_entries_over_the_same_rows_join_one_group_and_a_reader_of_all_rows_wait
     b.add("reduce.sum_slots", whole(s, 1, 64, write=True), whole(z, 1, 64), rows=1, block=1)
     groups = schedule(b.entries)
     assert [(len(g.entries), g.tiles, g.wave) for g in groups] == [(2, 8, 0), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("shift", [(1, 64), (0, 32), (32, 32)], ids=["shifted", "narrower", "second half"])
+def test_reader_whose_tiles_lie_elsewhere_in_the_buffer_waits(shift):
+    """The same rows, and cut like what is written: but a tile holds other bytes."""
+    b = Build()
+    x, y = b.temp((128,), F4), b.temp((128,), F4)
+    start, size = shift
+    entry(b, y.part(0, 64), x.part(0, 64), rows=32, block=4)
+    entry(b, x.part(0, 64), y.part(start, size), rows=32, block=4)
+    groups = schedule(b.entries)
+    hold(SimpleNamespace(groups=groups, build=b, waves=2))
+    assert [g.wave for g in groups] == [0, 1]
 
 
 def test_block_of_a_group_is_a_fixed_ones_else_that_of_the_most_work():
