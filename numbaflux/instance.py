@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import math
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ class Instance:
         self._fill()
         self.status = (WORD * 2).from_address(self.memory.address(plan.build.status.storage, 0))
         self.where = self.head.ctypes.data
+        self.count = WORD.from_address(self.where + 8 * T.WORKERS)
         self.call: Callable[[int, int, int], None] = native().runner[0] if native().works else self._interpret
         if workers > 1 and threads().layer == "workqueue":
             self.call = self._exclusive
@@ -164,14 +166,24 @@ class Instance:
             self.arguments[number] = arrays[number].ctypes.data
         if self.fence:
             self.memory.begin()
-        for first, last in self.cuts:
-            self.call(self.where, first, last)
+        if self.workers == 1:
+            self._call()
+        else:
+            workers = self.count.value = self.plan.pace.workers(self.workers)
+            start = perf_counter_ns()
+            self._call()
+            if workers > 1:
+                self.plan.pace.took(perf_counter_ns() - start)
         if self.fence:
             for number, place in self.small:
                 if number in self.plan.written:
                     arrays[number][...] = place
         if self.status[0]:
             raise self.plan.checks[self.status[0] - 1].check(self.status[1])
+
+    def _call(self) -> None:
+        for first, last in self.cuts:
+            self.call(self.where, first, last)
 
     def _exclusive(self, where: int, first: int, last: int) -> None:
         """One region at a time: the workqueue layer ends the process where two threads enter it."""

@@ -10,6 +10,7 @@ from .instance import Instance
 from .lowering import LINE, Array, Buf, Build, Entry, Storage, up
 from .native import native, threads
 from .op import PlanError
+from .pace import Pace
 from .schedule import Group, schedule, tilewise
 
 SERIAL = 30e3  # nanoseconds of work below which threads cost more than they give
@@ -49,6 +50,7 @@ class Plan:
         self.checks = [e for e in build.entries if e.check is not None]
         self.work = sum(e.work for e in self.entries)
         self.serial = self.work < SERIAL or max((g.tiles for g in self.groups), default=1) == 1
+        self.pace = Pace(self.work)
         self.waves = 1 + max((g.wave for g in self.groups), default=-1)
         self.calls = native().find([(e.kernel, e.signature) for e in self.entries]) if native().works else []
         self.offsets: dict[int, int] = {}

@@ -1,13 +1,19 @@
 """Long tests wait for NUMBAFLUX_LONG=1; where CI is set, a test skipped because a part is missing is a failure."""
 
+import math
 import os
 from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
 
+from numbaflux import pace
+
 # A reason that says what no installation can mend; any other skip must not stay green in CI.
 HONEST_SKIPS = ("long: ", "machine: ")
+
+# A test of threads needs them, however busy the machine is (test_pace.py sets it back).
+pace.LATE = math.inf
 
 # Kernels compile on first use, so a first example may take seconds; CI draws the same examples each time.
 settings.register_profile("numbaflux", deadline=None, derandomize="CI" in os.environ)

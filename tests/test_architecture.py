@@ -15,7 +15,7 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    ("op", "ranges", "objects", "build", "native", "lowering", "schedule"),
+    ("op", "ranges", "objects", "build", "native", "lowering", "schedule", "pace"),
     ("ops",),
     ("device", "tree", "rng"),
     ("memory", "interpreter", "instance", "plan", "run", "trace", "shapes", "functions", "operators"),
