@@ -4,6 +4,7 @@ changed but by cast."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,15 +77,25 @@ PERMUTE: Op = Op(
 )
 
 
-def _slice_lower(b: Build, out: Buf, x: Buf, axis: int, start: int, step: int, size: int) -> None:
-    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    b.add("move.extract", cut(out, outer, size, inner, write=True), cut(x, outer, x.shape[axis], inner), Int(start),
-          Int(step), rows=outer, block=elements_block(outer, size * inner))  # fmt: skip
+def _along(kernel: str) -> Any:
+    """The entry of slice and of place: rows of one axis, start, start + step, ..."""
+
+    def lower(b: Build, out: Buf, x: Buf, axis: int, start: int, step: int, size: int) -> None:
+        outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+        b.add(kernel, cut(out, outer, size, inner, write=True), cut(x, outer, x.shape[axis], inner), Int(start),
+              Int(step), rows=outer, block=elements_block(outer, size * inner))  # fmt: skip
+
+    return lower
 
 
-def _slice_grad(c: Any, dy: Any) -> Any:
-    a = c.attrs
-    return c.apply(PLACE, dy, axis=a["axis"], start=a["start"], step=a["step"], size=c.x.shape[a["axis"]])
+def _back(op: Callable[[], Op]) -> Any:
+    """Slice and place are each other's gradients."""
+
+    def rule(c: Any, dy: Any) -> Any:
+        a = c.attrs
+        return c.apply(op(), dy, axis=a["axis"], start=a["start"], step=a["step"], size=c.x.shape[a["axis"]])
+
+    return rule
 
 
 def _with_axis(x: Spec, axis: int, size: int) -> Spec:
@@ -92,32 +103,19 @@ def _with_axis(x: Spec, axis: int, size: int) -> Spec:
 
 
 # x[start], x[start + step], ... : size elements along an axis
-SLICE = Op(
+SLICE: Op = Op(
     "slice",
     lambda x, axis, start, step, size: _with_axis(x, axis, size),
-    _slice_lower,
-    (_slice_grad,),
+    _along("move.extract"),
+    (_back(lambda: PLACE),),
     examples=(example("f", (4, 5), axis=1, start=1, step=2, size=2),),
 )
-
-
-def _place_lower(b: Build, out: Buf, x: Buf, axis: int, start: int, step: int, size: int) -> None:
-    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    b.add("move.place", cut(out, outer, size, inner, write=True), cut(x, outer, x.shape[axis], inner), Int(start),
-          Int(step), rows=outer, block=elements_block(outer, size * inner))  # fmt: skip
-
-
-def _place_grad(c: Any, dy: Any) -> Any:
-    a = c.attrs
-    return c.apply(SLICE, dy, axis=a["axis"], start=a["start"], step=a["step"], size=c.x.shape[a["axis"]])
-
-
 # zeros of the given size along an axis, with x at start, start + step, ...
-PLACE = Op(
+PLACE: Op = Op(
     "place",
     lambda x, axis, start, step, size: _with_axis(x, axis, size),
-    _place_lower,
-    (_place_grad,),
+    _along("move.place"),
+    (_back(lambda: SLICE),),
     examples=(example("f", (4, 2), axis=1, start=1, step=2, size=5),),
 )
 
