@@ -2,7 +2,6 @@
 file makes load do anything but build known layers or raise FileFormatError."""
 
 import json
-import math
 import re
 import subprocess
 import sys
@@ -18,55 +17,9 @@ from numbaflux import functions as F
 from numbaflux import hdf5
 from numbaflux.checkpoint import FUNCTIONS, OWN
 from numbaflux.layers import LAYERS
+from tests.toys import Block, Holder, ran, twice
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
-ran = []
-
-
-@nf.layer
-class Block:
-    """A layer of a user."""
-
-    scale: np.ndarray = nf.param()
-    seen: np.ndarray = nf.buffer()
-    inner: nf.Dense
-    parts: list
-    options: dict
-    name: str = "block"
-
-    def __init__(self):
-        ran.append("init")
-        self.scale, self.seen = np.full(3, 2, np.float32), np.arange(4)
-        self.inner, self.parts = nf.Dense(3, 3, twice, rng=0), [nf.Dense(3, 2, rng=1), nf.relu]
-        self.options = {"pad": (1, 2), "eps": 1e-5, "limit": math.inf, "on": True, "none": None}
-
-    def __call__(self, x):
-        x = self.inner(x) * self.scale
-        for part in self.parts:
-            x = part(x)
-        return x
-
-
-@nf.layer
-class Holder:
-    value: object
-
-    def __call__(self, x):
-        return x
-
-
-@nf.layer
-class Checked:
-    size: int
-    weight: np.ndarray = nf.param()
-
-    def check_fields(self):
-        if self.weight.shape != (self.size,):
-            raise nf.ShapeError(f"Checked: weight must be of {self.size} elements, got {self.weight.size}")
-
-
-def twice(x):
-    return x * 2
 
 
 class Outer:

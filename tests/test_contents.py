@@ -1,47 +1,10 @@
 """nf.inspect: what is in a file, of whichever classes."""
 
-import math
-
 import h5py
-import numpy as np
 
 import numbaflux as nf
 from numbaflux import hdf5
-
-
-@nf.layer
-class Block:
-    """A layer of a user."""
-
-    scale: np.ndarray = nf.param()
-    seen: np.ndarray = nf.buffer()
-    inner: nf.Dense
-    parts: list
-    options: dict
-    name: str = "block"
-
-    def __init__(self):
-        self.scale, self.seen = np.full(3, 2, np.float32), np.arange(4)
-        self.inner, self.parts = nf.Dense(3, 3, twice, rng=0), [nf.Dense(3, 2, rng=1), nf.relu]
-        self.options = {"pad": (1, 2), "eps": 1e-5, "limit": math.inf, "on": True, "none": None}
-
-    def __call__(self, x):
-        x = self.inner(x) * self.scale
-        for part in self.parts:
-            x = part(x)
-        return x
-
-
-@nf.layer
-class Holder:
-    value: object
-
-    def __call__(self, x):
-        return x
-
-
-def twice(x):
-    return x * 2
+from tests.toys import Block, Holder
 
 
 def test_inspect_tells_what_is_in_a_file(tmp_path):

@@ -9,18 +9,7 @@ import numpy as np
 import pytest
 
 import numbaflux as nf
-
-
-@nf.layer
-class Holder:
-    value: object
-
-    def __call__(self, x):
-        return x
-
-
-def twice(x):
-    return x * 2
+from tests.toys import Holder, twice
 
 
 def local():

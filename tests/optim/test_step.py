@@ -1,44 +1,12 @@
 """A compiled step: the eager one bit for bit; changes are seen; what fails changes nothing."""
 
-import re
-
 import numpy as np
 import pytest
 
 import numbaflux as nf
 from numbaflux import functions as F
 from numbaflux.tree import leaves
-
-G = nf.Generator(0)
-X, Y = G.normal((64, 3)), G.normal((64, 2))
-RULES = [nf.Descent(0.1), nf.Momentum(0.1), nf.Adam(0.05), nf.AdamW(0.05, decay=0.1)]
-
-
-def mlp():
-    return nf.Chain(nf.Dense(3, 17, nf.tanh, rng=0), nf.Dense(17, 2, rng=1))
-
-
-def loss(m, x, y):
-    return nf.losses.mse(m(x), y)
-
-
-def grads_of(model, x=X, y=Y):
-    return nf.withgradient(lambda m: loss(m, x, y), model)[1]
-
-
-def bits(model):
-    return {leaf.path: leaf.array.tobytes() for leaf in leaves(model)}
-
-
-def everything(model, state):
-    """The model, and all of the optimiser state that training reads."""
-    vectors = [v.params.tobytes() + b"".join(s.tobytes() for s in v.states.values()) for v in state.vectors.values()]
-    return bits(model), vectors, state.hyper.tobytes()
-
-
-def raises(kind, text):
-    return pytest.raises(kind, match="^" + re.escape(text) + "$")
-
+from tests.steps import RULES, X, Y, bits, everything, grads_of, loss, mlp, raises
 
 # --------------------------------------------------------------------------------------------------- compiled = eager
 
