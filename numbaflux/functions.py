@@ -291,6 +291,8 @@ def matmul(a: Any, b: Any) -> Any:
 
 def dense(x: Any, w: Any, b: Any = None) -> Any:
     """x w + b: x (..., in), w (in, out), b (out,) or None."""
+    for name, array in (("x", x), ("w", w)):
+        expect(array is not None, "dense", name, "an array", "None", error=DTypeError)
     return apply(D.DENSE, x, w, b)
 
 
