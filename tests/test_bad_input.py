@@ -395,8 +395,3 @@ def test_a_wrong_rate_leaves_a_training_model_alone():
 def test_functions_say_what_does_not_fit(call, kind, text):
     with pytest.raises(kind, match="^" + re.escape(text)):
         call()
-
-
-def test_nothing_at_all_is_refused_by_name():
-    with raises(nf.DTypeError, "1.dense: x must be an array, got None"):
-        nf.Chain(lambda x: None, nf.Dense(3, 2))(X)

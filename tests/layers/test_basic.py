@@ -199,3 +199,8 @@ def test_any_function_of_arrays_may_stand_in_a_chain():
     x = np.ones((5, 3, 2, 2), np.float32)
     np.testing.assert_allclose(model(x).sum(-1), 2, rtol=1e-6)
     assert nf.gradient(lambda m: m(x)[:, 0].sum(), model)[1].weight.shape == (12, 3)
+
+
+def test_nothing_at_all_is_refused_by_name():
+    with pytest.raises(nf.DTypeError, match="^1.dense: x must be an array, got None$"):
+        nf.Chain(lambda x: None, nf.Dense(3, 2))(np.ones((1, 3), np.float32))
