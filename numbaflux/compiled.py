@@ -75,8 +75,8 @@ class Compiled:
         return max((p.plan.memory for p in self.programs.values()), default=0)
 
     def __repr__(self) -> str:
-        shapes = [str(p) for p in self.programs.values()]
-        return f"{type(self).__name__}({getattr(self.f, '__name__', type(self.f).__name__)}, {len(shapes)} plans)"
+        name = getattr(self.f, "__name__", type(self.f).__name__)
+        return f"{type(self).__name__}({name}, {len(self.programs)} plans)"
 
 
 class Planned:
@@ -109,7 +109,7 @@ class Predictor(Planned):
         differs = same_tape(tape(outs), tape(flat_results(traces[1])))
         expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        program = Program(len(arrays))
+        program = Program()
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         program.results(list(zip(outs, targets, strict=True)))
@@ -165,7 +165,7 @@ class StepProgram(Planned):
 
     def __init__(self, owner: Step, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
         super().__init__(args, arrays)
-        self.state, self.path = owner.opt_state, "step"
+        self.state = owner.opt_state
         level = new_level()
         (loss, aux, params), (again, other, _) = (self._traced(owner, args, level) for _ in range(2))
         self.aux = aux
@@ -173,7 +173,7 @@ class StepProgram(Planned):
         differs = same_tape(tape([loss, *outs]), tape([again, *flat_results(other)]))
         expect(not differs, "compile", "loss", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        program = self.keep = Program(len(arrays))
+        program = self.keep = Program()
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
         found = backward(loss, np.ones(loss.shape, loss.dtype), [leaf for _, _, leaf in trained], level)
         self.loss = Buf(Storage(loss.dtype.itemsize), loss.shape, loss.dtype)

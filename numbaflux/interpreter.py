@@ -12,8 +12,6 @@ import numpy as np
 from .lowering import Entry
 from .schedule import Group
 
-DTYPES = {"i": np.int64, "f4": np.float32, "f8": np.float64}
-
 
 def resolve(kernel: Any) -> Any:
     """The njit function of an entry's kernel."""

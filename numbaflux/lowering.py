@@ -145,7 +145,6 @@ class Build:
     entries: list[Entry] = field(default_factory=list)
     aliases: dict[int, Buf] = field(default_factory=dict)
     status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
-    keep: bool = True
 
     def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:
         """Memory of the plan's own."""
@@ -216,12 +215,14 @@ def whole(buf: Buf, *shape: int, write: bool = False) -> Array:
     return Array(buf, shape or buf.shape or (1,), write=write)
 
 
-def elementwise(b: Build, kernel: Any, out: Buf, *ins: Buf, numbers: Sequence[float] = (), cost: float = 0.5) -> None:
+def elementwise(
+    b: Build, kernel: Any, out: Buf, *ins: Buf, numbers: Sequence[Int | Num] = (), cost: float = 0.5
+) -> None:
     """A kernel over arrays of equal size, as flat vectors: kernel(out, *ins, *numbers)."""
     rows = leading(out.shape)
     arrays = [cut(out, write=True), *map(cut, ins)]
     block = elements_block(rows, out.size // max(rows, 1))
-    b.add(kernel, *arrays, *(Num(x, out.dtype) for x in numbers), rows=rows, block=block, work=cost * out.size + 10)
+    b.add(kernel, *arrays, *numbers, rows=rows, block=block, work=cost * out.size + 10)
 
 
 def _numbers(out: Buf, attrs: dict[str, Any]) -> list[Int | Num]:
@@ -244,10 +245,7 @@ def elements(kernel: Any) -> Callable[..., None]:
     """
 
     def lower(b: Build, out: Buf, *ins: Buf, **attrs: Any) -> None:
-        rows = leading(out.shape)
-        block = elements_block(rows, out.size // max(rows, 1))
-        arrays = [cut(out, write=True), *map(cut, ins)]
-        b.add(kernel, *arrays, *_numbers(out, attrs), rows=rows, block=block)
+        elementwise(b, kernel, out, *ins, numbers=_numbers(out, attrs))
 
     return lower
 

@@ -21,13 +21,12 @@ ALIASES = {COPY, RESHAPE, STOP}
 class Program:
     """The plan of a function for some shapes: which buffer each Value is, where results go."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self) -> None:
         self.build = Build()
         self.bufs: dict[int, Buf] = {}
         self.memory: dict[int, Buf] = {}
         self.placed: set[int] = set()
         self.alive: list[Any] = []  # ids stand for objects: keep them
-        self.inputs = inputs
 
     def source(self, x: Any) -> Buf:
         """The buffer of a call's input."""

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PARAM, BUFFER, STATIC = "param", "buffer", "static"
-ARRAYS = (np.ndarray, np.generic)
 
 
 class Leaf(NamedTuple):

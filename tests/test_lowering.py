@@ -88,7 +88,7 @@ def test_build_leaves_out_entries_over_nothing_and_numbers_checks_from_one():
 def test_elementwise_cuts_every_array_alike():
     b = L.Build()
     out, x = b.temp((100, 300), F4), b.temp((100, 300), F4)
-    L.elementwise(b, "elementwise.affine", out, x, numbers=(2.0, 1.0))
+    L.elementwise(b, "elementwise.affine", out, x, numbers=[L.Num(2.0, F4), L.Num(1.0, F4)])
     [e] = b.entries
     assert [a.cut for a in e.arrays] == [True, True] and [a.write for a in e.arrays] == [True, False]
     assert (e.rows, e.signature) == (100, ("f4:1", "f4:1", "f4", "f4"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lowering import Buf, Build, elementwise
+from ..lowering import Buf, Build, Num, elementwise
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 
 Rule = Callable[..., Any]
@@ -32,7 +32,7 @@ def same(name: str, floats: bool = True) -> Callable[..., Spec]:
 
 def _kernel(name: str) -> Callable[..., None]:
     def lower(b: Build, out: Buf, *ins: Buf, **numbers: float) -> None:
-        given = tuple(number for _, number in sorted(numbers.items()))  # kernels take them in the order of their names
+        given = [Num(numbers[n], out.dtype) for n in sorted(numbers)]  # kernels take them in the order of names
         elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=COST.get(name, 0.5))
 
     return lower
@@ -65,7 +65,7 @@ AFFINE: Op = op("affine", lambda c, dy: c.apply(AFFINE, dy, scale=c.attrs["scale
 FILL = Op(
     "fill",
     lambda x, value: x,
-    lambda b, out, x, value: elementwise(b, "elementwise.fill", out, numbers=(value,)),
+    lambda b, out, x, value: elementwise(b, "elementwise.fill", out, numbers=[Num(value, out.dtype)]),
     (None,),
     examples=(example("f", (5,), value=0.0),),
 )
