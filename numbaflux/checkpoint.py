@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import json
 import math
 import os
@@ -15,22 +17,27 @@ import numpy as np
 
 from . import functions as F
 from . import hdf5
+from .activations import ACTIVATIONS
 from .hdf5_json import parse_json
 from .hdf5_objects import PART, fail, line, require
-from .layers import LAYERS, flatten
+from .layers import LAYERS, flatten, normalise
+from .layers.layer import name_of
+from .losses import LOSSES
 from .models import fill
 from .op import DeviceError, DTypeError, Error, FileFormatError, ShapeError, expect
+from .rng import Generator, default
 from .tree import arrays, fields
 
 Path = str | os.PathLike[str]
 
 # The functions that a file may name; all others are given to nf.load(functions=[...]).
 FUNCTIONS = (
-    F.absolute, F.exp, flatten, F.identity, F.log, F.logsoftmax, F.negative, F.relu, F.sigmoid, F.sign, F.softmax,
-    F.sqrt, F.square, F.tanh,
+    *ACTIVATIONS, *LOSSES, F.absolute, F.add, F.cat, F.exp, flatten, F.identity, F.log, F.logsoftmax, F.maximum,
+    F.minimum, F.mul, F.negative, normalise, F.relu, F.sigmoid, F.sign, F.softmax, F.sqrt, F.square, F.tanh,
 )  # fmt: skip
 OWN: dict[str, Any] = {one.__qualname__: one for one in (*LAYERS, *FUNCTIONS)}
 UNFIELDED = {"_held", "_holder"}  # what an optimiser state leaves in a layer
+MODEL = "model."  # before the names of the model's tensors, where a file holds a training
 LAWFUL = re.compile(rf"{PART}(\.{PART}){{0,15}}")
 
 
@@ -75,7 +82,8 @@ def prepare(model: Any, metadata: Mapping[str, Any] | None = None) -> tuple[dict
 
 
 def _encode(node: Any, path: str, names: dict[int, str], used: dict[str, Any]) -> Any:
-    """A node of a model as JSON; names: id -> name of each array; used: the layers and functions named so far."""
+    """A node of a model as JSON; names: id -> name of each array, and generator so far; used: the layers and functions
+    so far, by name."""
 
     def below(child: Any, name: Any) -> Any:
         return _encode(child, f"{path}.{name}" if path else str(name), names, used)
@@ -97,11 +105,21 @@ def _encode(node: Any, path: str, names: dict[int, str], used: dict[str, Any]) -
         return {"dict": {key: below(x, key) for key, x in node.items()}}
     if fields(node) is not None:
         return {"layer": _name(type(node), path, used), "fields": _encode_fields(node, path, below)}
+    if isinstance(node, Generator):
+        return _encode_generator(node, names.setdefault(id(node), path))
+    if isinstance(node, functools.partial):
+        return {"function": _name(node.func, path, used), "keywords": _keywords(node, path, below)}
     if callable(node) and not isinstance(node, type):
         return {"function": _name(node, path, used)}
     cure = "use x.item()" if isinstance(node, np.generic) else "make it a layer with @nf.layer"
     expected = "a layer, array, function, number, text, None, or a list, tuple or dict of such"
     raise DTypeError(f"save: {path} must be {expected}, got {type(node).__name__}; {cure}")
+
+
+def _encode_generator(node: Generator, name: str) -> dict[str, Any]:
+    """The default generator by no name; others by the path where they stand first, so that several can share one."""
+    seed, counter = node.state
+    return {"generator": None} if node is default() else {"generator": name, "seed": seed, "counter": counter}
 
 
 def _encode_fields(node: Any, path: str, below: Callable[[Any, Any], Any]) -> dict[str, Any]:
@@ -119,6 +137,23 @@ def _encode_fields(node: Any, path: str, below: Callable[[Any, Any], Any]) -> di
         else:
             out[name] = below(value, name)
     return out
+
+
+def _keywords(node: functools.partial[Any], path: str, below: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """The numbers that a partial of a function fixes, by name."""
+    good = bool(node.keywords) and not node.args and takes(node.func, node.keywords)
+    expect(good, "save", path, "a function with numbers fixed by name", name_of(node),
+           "functools.partial(nf.leakyrelu, a=0.2)", DTypeError)  # fmt: skip
+    return {name: below(number, name) for name, number in node.keywords.items()}
+
+
+def takes(function: Callable[..., Any], keywords: Mapping[str, Any]) -> bool:
+    """Whether these are numbers, and a function takes them by name."""
+    try:
+        inspect.signature(function).bind_partial(**keywords)
+    except (TypeError, ValueError):
+        return False
+    return all(type(number) in (bool, int, float) for number in keywords.values())
 
 
 def _name(one: Any, path: str, used: dict[str, Any]) -> str:
@@ -169,15 +204,21 @@ def load(path: Path, layers: Iterable[type] = (), functions: Iterable[Callable[.
     >>> nf.load(path)(np.ones((4, 2), np.float32)).shape
     (4, 1)
     """
+    known = lookup(layers, functions)
+    file = hdf5.read(path)
+    with naming(path):
+        return Builder(of_model(file), known).model(architecture(file))
+
+
+def lookup(layers: Iterable[type], functions: Iterable[Callable[..., Any]]) -> dict[str, Any]:
+    """What a file may name: numbaflux's own, and what was given."""
     known = dict(OWN)
     for kind, given, good in (("layers", layers, _is_layer), ("functions", functions, _is_function)):
         for one in given:
             name = getattr(one, "__qualname__", "")
             expect(good(one) and bool(name), "load", kind, f"{kind} by name", repr(one), error=DTypeError)
             expect(known.setdefault(name, one) is one, "load", kind, "of names that are not taken", name, "rename it")
-    file = hdf5.read(path)
-    with naming(path):
-        return Builder(file.tensors, known).model(architecture(file))
+    return known
 
 
 def _is_layer(one: Any) -> bool:
@@ -202,9 +243,26 @@ def naming(path: Path) -> Iterator[None]:
 def architecture(file: hdf5.File) -> Any:
     """The JSON of a model's file."""
     documents = list(file.documents)
-    good = "architecture" in documents and set(documents) <= {"architecture", "metadata"}
-    require(good, "the documents", "architecture and perhaps metadata", documents)
+    good = "architecture" in documents and set(documents) <= {"architecture", "metadata", "training"}
+    require(good, "the documents", "architecture, perhaps metadata and training", documents)
     return parse_json(file.documents["architecture"], "architecture")
+
+
+def of_model(file: hdf5.File) -> dict[str, np.ndarray]:
+    """The model's tensors: all there are, unless the file holds a training, where they are set apart."""
+    return below(file, MODEL) if "training" in file.documents else file.tensors
+
+
+def below(file: hdf5.File, prefix: str) -> dict[str, np.ndarray]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
+
+
+def metadata_of(file: hdf5.File) -> dict[str, Any]:
+    """What was saved as metadata, or an empty dict."""
+    found = parse_json(file.documents.get("metadata", "{}"), "metadata")
+    require(isinstance(found, dict), "metadata", "a dict", found)
+    return found
 
 
 class Builder:
@@ -213,9 +271,12 @@ class Builder:
     def __init__(self, tensors: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> None:
         self.tensors, self.known = tensors, known
         self.made: dict[str, np.ndarray] = {}
+        self.generators: dict[str, Generator] = {}
         self.kinds = {
             ("array", "dtype", "shape"): self.array, ("dict",): self.mapping, ("fields", "layer"): self.layer,
-            ("float",): self.number, ("function",): self.function, ("tuple",): self.sequence,
+            ("float",): self.number, ("function",): self.function, ("function", "keywords"): self.partial,
+            ("tuple",): self.sequence,
+            ("generator",): self.generator, ("counter", "generator", "seed"): self.generator,
         }  # fmt: skip
 
     def model(self, node: Any) -> Any:
@@ -263,11 +324,30 @@ class Builder:
         require(node["float"] in ("inf", "-inf", "nan"), _at(path), "inf, -inf or nan", node["float"])
         return float(node["float"])
 
+    def generator(self, node: Any, path: str) -> Generator:
+        name = node["generator"]
+        named = isinstance(name, str) == (len(node) == 3)
+        require(named and (name is None or isinstance(name, str)), f"the generator {_at(path)}", "named", name)
+        if name is None:
+            return default()
+        state = node["seed"], node["counter"]
+        made = self.generators.setdefault(name, Generator(*state))
+        require(made.state == state, f"the generator {_at(path)}", f"{made.state} as elsewhere", state)
+        return made
+
     def function(self, node: Any, path: str) -> Any:
         name = node["function"]
         found = self.known.get(name) if isinstance(name, str) else None
         require(_is_function(found), f"the function {_at(path)}", "numbaflux's own or one of functions=[...]", name)
         return found
+
+    def partial(self, node: Any, path: str) -> Any:
+        function, given = self.function(node, path), node["keywords"]
+        pairs = given.items() if isinstance(given, dict) else ()
+        keywords = {name: self.build(x, f"{path}.{name}") for name, x in pairs}
+        good = bool(keywords) and takes(function, keywords)
+        require(good, f"the function {_at(path)}", "one that takes the numbers it is given by name", given)
+        return functools.partial(function, **keywords)
 
     def layer(self, node: Any, path: str) -> Any:
         cls, given = self.layer_class(node, path), node["fields"]
@@ -311,4 +391,4 @@ def load_into(model: Any, path: Path) -> None:
     """
     file = hdf5.read(path)
     with naming(path):
-        fill(model, file.tensors, "load_into")
+        fill(model, of_model(file), "load_into")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import hdf5
-from .checkpoint import OWN, Builder, Path, architecture, naming
+from .checkpoint import OWN, Builder, Path, architecture, metadata_of, naming, of_model
 from .hdf5_json import parse_json
 from .hdf5_objects import require
 from .layers.layer import show
@@ -29,21 +29,22 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What nf.inspect found: layers is a tree as text. Prints itself."""
+    """What nf.inspect found: layers is a tree as text; training is empty but for a checkpoint. Prints itself."""
 
     file: str
     version: int
     digest: str
     layers: str
     tensors: dict[str, Tensor]
+    training: dict[str, Any]
     metadata: dict[str, Any]
 
     def __repr__(self) -> str:
         width = max((len(name) for name in self.tensors), default=0)
         rows = [f"{n:<{width}}  {t.dtype:<8} {t.shape!s:<16} {t.sha256}" for n, t in self.tensors.items()]
         head = [f"{self.file}: numbaflux format {self.version}", f"SHA-256 {self.digest}"]
-        told = json.dumps(self.metadata, indent=2).splitlines() if self.metadata else []
-        parts = [head, self.layers.splitlines(), rows, told]
+        told = [json.dumps(x, indent=2).splitlines() if x else [] for x in (self.training, self.metadata)]
+        parts = [head, self.layers.splitlines(), rows, *told]
         return "\n".join(printable(text) for part in parts if part for text in (*part, ""))
 
 
@@ -64,12 +65,13 @@ def inspect(path: Path) -> Contents:
     """
     file = hdf5.read(path)
     with naming(path):
-        model = Sketch(file.tensors, OWN).model(architecture(file))
-        metadata = parse_json(file.documents.get("metadata", "{}"), "metadata")
-        require(isinstance(metadata, dict), "metadata", "a dict", metadata)
+        model = Sketch(of_model(file), OWN).model(architecture(file))
+        training = parse_json(file.documents.get("training", "{}"), "training")
+        require(isinstance(training, dict), "training", "a dict", training)
+        told = metadata_of(file)
     layers = show(model) if hasattr(type(model), "__layer_fields__") else repr(model)
     tensors = {n: Tensor(a.shape, a.dtype.name, file.digests[f"tensors.{n}"]) for n, a in file.tensors.items()}
-    return Contents(os.path.basename(os.fspath(path)), file.version, file.digest, layers, tensors, metadata)
+    return Contents(os.path.basename(os.fspath(path)), file.version, file.digest, layers, tensors, training, told)
 
 
 class Sketch(Builder):
@@ -93,7 +95,7 @@ class Sketch(Builder):
 
 
 def _stand_in(name: str) -> Any:
-    def function(x: Any) -> Any:
+    def function(x: Any, **keywords: Any) -> Any:
         return x
 
     function.__qualname__ = printable(name)

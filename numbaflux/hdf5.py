@@ -91,6 +91,16 @@ def write(
     return _file_digest(digests)
 
 
+def check(tensors: Mapping[str, Array], documents: Mapping[str, str]) -> None:
+    """Raise FileFormatError for what write would refuse.
+
+    >>> check({"weight": np.ones(2, complex)}, {})
+    Traceback (most recent call last):
+    numbaflux.op.FileFormatError: tensor weight must be of type int8, uint8, ... got 'complex128'
+    """
+    places(_collect(tensors, documents))
+
+
 def read(path: str | os.PathLike[str]) -> File:
     """Read a file that `write` made; nothing is handed out before its structure and every digest is checked.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0b6fa4", "#d1495b", "#2e933c", "#edae49", "#6d597a")  # told apart by colour-blind readers, and in grey
 GRID = "#e4e6ea"
+COLUMNS = 3  # panels side by side
 
 
 def figure(width: float, height: float) -> Figure:
@@ -36,35 +37,44 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=130, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1))
 
 
-def learning_curves(history: History) -> Figure:
-    """The losses of each epoch, and in a second panel the metrics if there are any.
+def learning_curves(history: History, log: bool = True) -> Figure:
+    """The losses of each epoch, and in panels beside them the metrics if there are any: shares together, others alone.
 
     >>> from numbaflux.history import History
     >>> rows = [{"epoch": i, "loss": 1 / i, "validation_loss": 1.1 / i, "accuracy": 1 - 1 / i} for i in (1, 2, 3)]
     >>> [axes.get_ylabel() for axes in learning_curves(History(rows)).axes]
     ['loss', 'accuracy']
     """
-    panels = 2 if history.metrics else 1
-    fig = figure(5.2 * panels, 3.8)
-    axes = fig.subplots(1, panels, squeeze=False)[0]
-    loss_curves(axes[0], history)
-    if history.metrics:
-        metric_curves(axes[1], history)
+    panels = _panels(history)
+    columns = min(1 + len(panels), COLUMNS)
+    rows = -(-(1 + len(panels)) // columns)
+    fig = figure(5.2 * columns, 3.8 * rows)
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
+    loss_curves(axes[0], history, log)
+    for place, names in zip(axes[1:], panels, strict=False):
+        metric_curves(place, history, names)
+    for place in axes[1 + len(panels) :]:
+        place.remove()
     return fig
 
 
-def loss_curves(axes: Axes, history: History) -> None:
-    """Training and validation loss of each epoch, on a logarithmic scale where all of them are positive."""
+def _panels(history: History) -> list[list[str]]:
+    """The metrics that are drawn together: those whose values all lie in [0, 1], and each other one."""
+    shares = [name for name in history.metrics if all(not (x < 0 or x > 1) for x in history.column(name))]
+    return [shares] * bool(shares) + [[name] for name in history.metrics if name not in shares]
+
+
+def loss_curves(axes: Axes, history: History, log: bool = True) -> None:
+    """Training and validation loss of each epoch; log: on a logarithmic scale where all of them are positive."""
     curves = {"training": "loss", "validation": "validation_loss"}
-    columns = {label: history.column(key) for label, key in curves.items() if key in history[0]}
+    columns = {label: history.column(key) for label, key in curves.items() if key in history.columns}
     _curves(axes, history, columns, "loss")
-    if all(value > 0 for column in columns.values() for value in column):
+    if log and all(value > 0 for column in columns.values() for value in column):
         axes.set_yscale("log")
 
 
-def metric_curves(axes: Axes, history: History) -> None:
-    """The metrics over the validation data, after each epoch."""
-    names = history.metrics
+def metric_curves(axes: Axes, history: History, names: Sequence[str]) -> None:
+    """Metrics over the validation data, after each epoch."""
     _curves(axes, history, {n: history.column(n) for n in names}, names[0] if len(names) == 1 else "metric")
 
 

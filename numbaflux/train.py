@@ -1,48 +1,36 @@
-"""nf.train: epochs of steps over the data, with validation, metrics, callbacks, progress; Ctrl-C keeps the model."""
+"""nf.train: epochs of steps over the data, with validation, metrics, callbacks; Ctrl-C keeps the model."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from .compiled import compile as planned
 from .data import DataLoader
+from .events import Event, Listeners, Position, States, generators, restore, states
 from .grad import withgradient
-from .history import FIXED, History, shown
-from .op import DTypeError, NonFiniteError, RangeError, ShapeError, expect
+from .history import FIXED, History
+from .op import DTypeError, NonFiniteError, PlanError, RangeError, ShapeError, expect
 from .optim import OptState, update
+from .progress import reporter
 from .ranges import check
+from .resume import Run
+from .session import Session
 from .tree import PARAM, leaves
 
 Metric = Callable[[Any, Any], Any]
 BATCH = 1024  # samples at once where validation is arrays and the training data names no size
 
 
-@dataclass(frozen=True)
-class Event:
-    """What a callback is told at the end of each epoch.
-
-    epoch: from 1; batches: all steps of this training so far; history: up to this epoch; stop(): train no further
-    epoch.
-    """
-
-    epoch: int
-    batches: int
-    history: History
-    model: Any
-    opt_state: OptState
-    stop: Callable[[], None]
-
-
 def train(
     loss: Callable[..., Any], model: Any, data: Iterable[Any], opt_state: OptState, epochs: int = 10,
-    validation: Any = None, callbacks: Sequence[Callable[[Event], Any]] = (), metrics: Sequence[Metric] = (),
-    progress: bool = True, compile: bool = True,
+    validation: Any = None, callbacks: Sequence[Any] = (), metrics: Sequence[Metric] = (),
+    progress: bool = True, compile: bool = True, resume: Run | None = None,
 ) -> History:  # fmt: skip
     """Train the model in place, epochs times over the data; returns the history.
 
@@ -50,9 +38,12 @@ def train(
     time it is iterated; a batch that is a tuple is splatted into loss, anything else is passed whole.
     validation: a DataLoader, or an array, tuple or dict of arrays; its loss is taken after each epoch.
     metrics: functions metric(model(x), y) -> number, of all validation data, whose batches are then tuples (x, y, ...).
-    callbacks: functions of an Event, called after each epoch.
+    callbacks: functions of an Event, called after each epoch, or objects with any of the methods on_start, on_batch,
+    on_epoch and on_end (nf.callbacks); on_end is called however training ends.
     progress: a bar on a terminal, else a line an epoch, both on stderr. compile=False: the same numbers, step by step
     in Python, where loss may branch on values.
+    resume: what nf.load_checkpoint gave, with its model and opt_state: go on from there to epoch number epochs, bit
+    for bit as if training had never stopped, given the same data.
     Ctrl-C ends the training: the model is as after the last whole step, and the history says so.
     Raises NonFiniteError where a loss or gradient is not finite; the parameters are those from before that step.
 
@@ -65,30 +56,16 @@ def train(
     >>> len(history), history[-1]["loss"] < 1e-3
     (30, True)
     """
-    _check_arguments(loss, data, opt_state, epochs, callbacks)
+    _check_arguments(loss, data, opt_state, epochs)
+    _check_resume(resume, model, opt_state)
+    listeners = Listeners(callbacks)
     step = planned(loss, model, opt_state) if compile else _eager_step(loss, model, opt_state)
     evaluate = Evaluation(loss, model, validation, metrics, data, compile)
-    history, stopped, batches = History(), [], 0
-    report = _reporter(progress, epochs, data)
-    try:
-        for epoch in range(1, epochs + 1):
-            row, count = _epoch(step, data, epoch, report)
-            batches += count
-            history.append(_row(row, evaluate()))
-            report.epoch(history[-1])
-            event = Event(epoch, batches, history, model, opt_state, lambda: stopped.append(True))
-            for callback in callbacks:
-                callback(event)
-            if stopped:
-                break
-    except KeyboardInterrupt:
-        history.interrupted = True
-    finally:
-        report.close(history)
-    return history
+    training = Training(step, evaluate, model, data, opt_state, listeners, resume)
+    return training.run(epochs, reporter(progress, epochs, data, training.position.batches))
 
 
-def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any, callbacks: Any) -> None:
+def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any) -> None:
     expect(callable(loss), "train", "loss", "a function loss(model, *batch)", type(loss).__name__, error=DTypeError)
     arrays = isinstance(data, np.ndarray | dict) or isinstance(data, tuple) and any(hasattr(d, "shape") for d in data)
     batches, got = hasattr(data, "__iter__") and not arrays, f"{type(data).__name__}{' of arrays' if arrays else ''}"
@@ -96,40 +73,110 @@ def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any, callback
     made, got = isinstance(opt_state, OptState), type(opt_state).__name__
     expect(made, "train", "opt_state", "what nf.setup returned for the model", got, error=DTypeError)
     check("train.epochs", epochs)
-    for callback in _several("callbacks", callbacks):
-        expect(callable(callback), "train", "callbacks", "functions of an event", repr(callback), error=DTypeError)
 
 
-def _several(name: str, functions: Any) -> Any:
-    good = isinstance(functions, list | tuple)
-    expect(good, "train", name, "a list or tuple of functions", type(functions).__name__, f"{name}=[...]", DTypeError)
-    return functions
+def _check_resume(resume: Any, model: Any, opt_state: OptState) -> None:
+    if resume is None:
+        return
+    cure, got = "nf.load_checkpoint(path)", type(resume).__name__
+    expect(isinstance(resume, Run), "train", "resume", "what nf.load_checkpoint returned", got, cure, DTypeError)
+    expect(model is resume.model, "train", "model", "resume.model", "another", error=PlanError)
+    expect(opt_state is resume.opt_state, "train", "opt_state", "resume.opt_state", "another", error=PlanError)
+    got = f"one of {opt_state.step} steps where the file has {resume.step}"
+    expect(opt_state.step == resume.step, "train", "resume", "as it was loaded", got, "load it again", PlanError)
 
 
-def _row(trained: dict[str, Any], found: dict[str, float]) -> dict[str, Any]:
-    """A row of the history, its columns in the order in which they are read."""
-    last = {name: trained.pop(name) for name in ("seconds", "samples_per_second")}
-    return trained | found | last
+class Training:
+    """Epochs of steps, and whoever is told of them."""
 
+    def __init__(
+        self, step: Callable[..., Any], evaluate: Evaluation, model: Any, data: Iterable[Any], opt_state: OptState,
+        listeners: Listeners, resume: Run | None,
+    ) -> None:  # fmt: skip
+        self.step, self.evaluate, self.listeners = step, evaluate, listeners
+        self.model, self.data, self.opt_state = model, data, opt_state
+        self.columns = ("epoch", "loss", *evaluate.columns, "seconds", "samples_per_second")
+        self.generators = generators(data, evaluate.data)
+        self.history, self.position, self.stopped = History(), Position(), False
+        if resume is not None:
+            self.history, self.position = History(resume.history), resume.position
+            restore(self.generators, resume.rng)
 
-def _epoch(step: Callable[..., Any], data: Iterable[Any], epoch: int, report: Any) -> tuple[dict[str, Any], int]:
-    """A step for each batch; the epoch's row, and how many batches there were."""
-    batch, samples, total, start = 0, 0, 0.0, time.perf_counter()
-    for batch, part in enumerate(data, 1):
+    def run(self, epochs: int, report: Any) -> History:
         try:
-            value = _loss(step(*part) if isinstance(part, tuple) else step(part))
-        except NonFiniteError as error:
-            error.args = (f"train: epoch {epoch}, batch {batch}: {error}",)
-            raise
-        size = _size(part)
-        samples += size
-        total += size * value
-        report.batch(epoch, total / samples)
-    cure = "" if epoch == 1 else "it must give its batches anew each time it is iterated, which a generator does not"
-    expect(batch > 0, "train", "data", "of one batch or more", f"none in epoch {epoch}", cure, ShapeError)
-    seconds = time.perf_counter() - start
-    rate = samples / seconds
-    return {"epoch": epoch, "loss": total / samples, "seconds": seconds, "samples_per_second": rate}, batch
+            self.listeners.start(self.event(self.position.epoch))
+            while self.position.epoch < epochs and not self.stopped:
+                self.epoch(report)
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+        finally:
+            try:
+                self.listeners.end(self.event(self.position.epoch))
+            finally:
+                report.close(self.history)
+        return self.history
+
+    def event(self, epoch: int, batch: int = 0, loss: float | None = None) -> Event:
+        return Event(
+            epoch, batch, self.position.batches, loss, self.history, self.columns, self.model, self.opt_state,
+            self.position, self.generators, self.stop,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def epoch(self, report: Any) -> None:
+        """An epoch, with what follows its steps."""
+        row, batches = self.steps(report)
+        found = self.evaluate()
+        last = {name: row.pop(name) for name in ("seconds", "samples_per_second")}
+        self.history.append(row | found | last)  # in the order in which it is read
+        self.position = Position(row["epoch"], batches)
+        report.epoch(self.history[-1])
+        self.listeners.epoch(self.event(row["epoch"], loss=row["loss"]))
+
+    def steps(self, report: Any) -> tuple[dict[str, Any], int]:
+        """A step for each batch; the epoch's row, and how many steps there were in all."""
+        at, step, tell = self.position, self.step, self.listeners.batch
+        epoch, batch, samples, total = at.epoch + 1, at.batch, at.sample, at.total
+        begun, stream = self.begin()
+        start = time.perf_counter() - at.seconds
+        for batch, part in enumerate(stream, at.batch + 1):
+            try:
+                value = _loss(step(*part) if isinstance(part, tuple) else step(part))
+            except NonFiniteError as error:
+                error.args = (f"train: epoch {epoch}, batch {batch}: {error}",)
+                raise
+            size = _size(part)
+            samples += size
+            total += size * value
+            report.batch(epoch, total / samples)
+            if tell is not None:
+                seconds, batches = time.perf_counter() - start, at.batches - at.batch + batch
+                self.position = Position(at.epoch, batches, batch, samples, total, seconds, begun)
+                tell(self.event(epoch, batch, value))
+                if self.stopped:
+                    break
+        cure = (
+            "" if epoch == 1 else "it must give its batches anew each time it is iterated, which a generator does not"
+        )
+        expect(batch > 0, "train", "data", "of one batch or more", f"none in epoch {epoch}", cure, ShapeError)
+        seconds = time.perf_counter() - start
+        row = {"epoch": epoch, "loss": total / samples, "seconds": seconds, "samples_per_second": samples / seconds}
+        return row, at.batches - at.batch + batch
+
+    def begin(self) -> tuple[States, Iterator[Any]]:
+        """Where the generators stood when the epoch began, and its batches, without those done before a resume."""
+        done = self.position.batch
+        if not done:
+            return states(self.generators), iter(self.data)
+        now, begun = states(self.generators), self.position.begun
+        restore(self.generators, begun)
+        stream = iter(self.data)
+        passed = sum(1 for _ in islice(stream, done))
+        expect(passed == done, "train", "data", f"of {done} batches or more, as resume says", passed, error=ShapeError)
+        restore(self.generators, now)
+        return begun, stream
 
 
 def _loss(result: Any) -> float:
@@ -149,7 +196,8 @@ def _eager_step(loss: Callable[..., Any], model: Any, opt_state: OptState) -> Ca
     """What a compiled step does, one operation after another."""
 
     def step(*batch: Any) -> Any:
-        value, grads = withgradient(lambda m: loss(m, *batch), model)
+        with Session(training=True) as session:
+            value, grads = withgradient(lambda m: loss(m, *batch), model)
         must = "must be finite, got NaN or Inf; nothing was changed"
         if not np.isfinite(_loss(value)):
             raise NonFiniteError(f"step: loss {must}")
@@ -158,6 +206,7 @@ def _eager_step(loss: Callable[..., Any], model: Any, opt_state: OptState) -> Ca
             if leaf.kind == PARAM and leaf.path not in frozen and not np.isfinite(leaf.array).all():
                 raise NonFiniteError(f"step: gradient of {leaf.path} {must}")
         update(opt_state, model, grads)
+        session.commit()
         return value
 
     return step
@@ -179,6 +228,7 @@ class Evaluation:
         good = not given or hasattr(data, "__iter__")
         expect(good, "train", "validation", "a DataLoader or arrays", type(data).__name__, error=DTypeError)
         self.data = data
+        self.columns = ("validation_loss", *self.metrics) if given else ()
         self.loss = planned(lambda *batch: loss(model, *batch)) if compile else lambda *batch: loss(model, *batch)
         self.model = planned(model) if compile and metrics else model
 
@@ -205,12 +255,21 @@ class Evaluation:
         return row
 
 
+def _name(metric: Any) -> str:
+    """A function's name, with the arguments that functools.partial gave it: top_k_accuracy(k=3)."""
+    if isinstance(metric, partial):
+        return f"{_name(metric.func)}({', '.join(f'{k}={v}' for k, v in metric.keywords.items())})"
+    return getattr(metric, "__name__", None) or type(metric).__name__
+
+
 def _named(metrics: Sequence[Metric]) -> dict[str, Metric]:
     """Metrics by their functions' names."""
     named: dict[str, Metric] = {}
-    for metric in _several("metrics", metrics):
+    good, got = isinstance(metrics, list | tuple), type(metrics).__name__
+    expect(good, "train", "metrics", "a list or tuple of functions", got, "metrics=[...]", DTypeError)
+    for metric in metrics:
         expect(callable(metric), "train", "metrics", "functions (output, y) -> number", repr(metric), error=DTypeError)
-        name = getattr(metric, "__name__", None) or type(metric).__name__
+        name = _name(metric)
         free = name not in named and name not in FIXED
         expect(free, "train", "metrics", "functions of different names", f"a second {name}",
                "def a function of another name", RangeError)  # fmt: skip
@@ -222,71 +281,3 @@ def _number(name: str, value: Any) -> float:
     good = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiub"
     expect(good, "train", f"metric {name}", "a function that returns a number", type(value).__name__, error=DTypeError)
     return float(value)
-
-
-# ---------------------------------------------------------------- progress
-
-
-def _reporter(progress: bool, epochs: int, data: Any) -> Any:
-    if not progress:
-        return _Silence()
-    return _Bar(epochs, data) if sys.stderr.isatty() else _Lines(epochs)
-
-
-def _words(row: dict[str, Any]) -> str:
-    """The losses and metrics of a row."""
-    return "  ".join(f"{k} {shown(v)}" for k, v in row.items() if k in ("loss", "validation_loss") or k not in FIXED)
-
-
-class _Silence:
-    """Reports nothing."""
-
-    def batch(self, epoch: int, loss: float) -> None:
-        pass
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        pass
-
-    def close(self, history: History) -> None:
-        pass
-
-
-class _Lines(_Silence):
-    """One line an epoch: what a batch job's log can hold."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        speed = f"{shown(row['seconds'])} s  {row['samples_per_second']:.0f} samples/s"
-        print(f"epoch {row['epoch']}/{self.epochs}  {_words(row)}  {speed}", file=sys.stderr, flush=True)
-
-    def close(self, history: History) -> None:
-        if history.interrupted:
-            where = f"train: interrupted in epoch {len(history) + 1}"
-            print(f"{where}; the model is as after the last whole step", file=sys.stderr, flush=True)
-
-
-class _Bar(_Lines):
-    """One bar over all batches of all epochs."""
-
-    def __init__(self, epochs: int, data: Any) -> None:
-        from tqdm import tqdm
-
-        super().__init__(epochs)
-        total = epochs * len(data) if hasattr(data, "__len__") else None
-        self.bar = tqdm(total=total, unit=" batches", dynamic_ncols=True, file=sys.stderr)
-        self.row: dict[str, Any] = {}
-
-    def batch(self, epoch: int, loss: float) -> None:
-        if self.bar.update():  # true when it was drawn, a few times a second: words cost more than a small step
-            self.epoch(self.row | {"epoch": epoch, "loss": loss})
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        self.row = row
-        self.bar.set_description_str(f"epoch {row['epoch']}/{self.epochs}", refresh=False)
-        self.bar.set_postfix_str(_words(row), refresh=False)
-
-    def close(self, history: History) -> None:
-        self.bar.close()
-        super().close(history)

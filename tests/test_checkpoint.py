@@ -125,6 +125,15 @@ def test_models_in_lists_tuples_and_dicts(tmp_path):
     assert again["b"] == {} and again["c"] == [] and type(again["a"][1]) is tuple and bits(again) == bits(model)
 
 
+def test_generators_go_on_where_they_stood(tmp_path):
+    one = nf.Generator(2**64 - 1, 5)
+    model = [Holder(one), Holder(one), Holder(nf.Generator(3)), Holder(nf.rng.default())]
+    nf.save(tmp_path / "m.h5", model)
+    again = [holder.value for holder in nf.load(tmp_path / "m.h5", layers=[Holder])]
+    assert [g.state for g in again[:3]] == [(2**64 - 1, 5), (2**64 - 1, 5), (3, 0)]
+    assert again[0] is again[1] is not one and again[3] is nf.rng.default()
+
+
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple)

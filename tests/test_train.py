@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbaflux as nf
-from numbaflux.train import Event
+from numbaflux.events import Event
 
 N, BATCH = 70, 32  # two whole batches and one of 6
 rng = np.random.default_rng(0)
@@ -310,8 +310,16 @@ def test_no_batches():
         ({"opt_state": nf.Adam()}, nf.DTypeError, "opt_state must be what nf.setup returned for the model, got Adam"),
         ({"epochs": -1}, nf.RangeError, r"epochs must be an integer in \[0, inf\), got -1"),
         ({"epochs": 2.5}, nf.DTypeError, "epochs must be an integer in .*, got 2.5"),
-        ({"callbacks": print}, nf.DTypeError, r"callbacks must be a list or tuple of functions, .*; callbacks=\[...\]"),
-        ({"callbacks": ["log"]}, nf.DTypeError, "callbacks must be functions of an event, got 'log'"),
+        (
+            {"callbacks": print},
+            nf.DTypeError,
+            r"callbacks must be a list or tuple of functions of an event, or objects .*, got .*; callbacks=\[...\]",
+        ),
+        (
+            {"callbacks": ["log"]},
+            nf.DTypeError,
+            "callbacks must be functions of an event, or objects with on_start, .*, got 'log'",
+        ),
         ({"metrics": mean_error}, nf.DTypeError, "metrics must be a list or tuple of functions, got function"),
         ({"metrics": [mean_error]}, nf.DTypeError, "validation must be given where there are metrics, got None"),
         ({"metrics": [1], "validation": (X, Y)}, nf.DTypeError, r"metrics must be functions \(output, y\) -> number"),

@@ -70,6 +70,14 @@ HOSTILE = [
     ({"dict": [1]}, {}, "the model must be a dict, got [1]"),
     ([{"float": "1e999"}], {}, "0 must be inf, -inf or nan, got '1e999'"),
     ([{"float": {}}], {}, "0 must be inf, -inf or nan, got {}"),
+    ([{"generator": "a", "seed": -1, "counter": 0}], {}, "Generator: seed must be an integer in [0, 2**64), got -1"),
+    ([{"generator": "a", "seed": 1, "counter": 0.5}], {},
+     "Generator: counter must be an integer in [0, 2**64), got 0.5"),
+    ([{"generator": "a", "seed": 1, "counter": n} for n in (2, 3)], {},
+     "the generator 1 must be (1, 2) as elsewhere, got (1, 3)"),
+    ([{"generator": "a"}], {}, "the generator 0 must be named, got 'a'"),
+    ([{"generator": None, "seed": 1, "counter": 0}], {}, "the generator 0 must be named, got None"),
+    ([{"generator": [], "seed": 1, "counter": 0}], {}, "the generator 0 must be named, got []"),
     ({}, {}, "the model must be an array, layer, function, tuple, dict or number, got []"),
     ([node("0"), node("0", dtype="int8")], {"0": W}, "tensor 0 must be int8 [2], got 'float32 [2]'"),
     ([node("1")], {"1": W}, "the tensors must be those of the architecture, got \"also ['1']\""),
@@ -118,7 +126,11 @@ def test_users_layers_may_check_what_they_get(tmp_path):
 @pytest.mark.parametrize(
     ("tree", "documents", "text"),
     [
-        (1, {"other": "x"}, "the documents must be architecture and perhaps metadata, got ['architecture', 'other']"),
+        (
+            1,
+            {"other": "x"},
+            "the documents must be architecture, perhaps metadata and training, got ['architecture', 'other']",
+        ),
         (math.nan, {}, "architecture: a number must be finite, got 'NaN'"),
     ],
 )
@@ -129,7 +141,9 @@ def test_hostile_documents(tmp_path, tree, documents, text):
 
 def test_files_that_hold_no_model(tmp_path):
     hdf5.write(tmp_path / "m.h5", {"w": W}, {"note": "x"})
-    with raises(nf.FileFormatError, "m.h5: the documents must be architecture and perhaps metadata, got ['note']"):
+    with raises(
+        nf.FileFormatError, "m.h5: the documents must be architecture, perhaps metadata and training, got ['note']"
+    ):
         nf.load(tmp_path / "m.h5")
     (tmp_path / "t.h5").write_text("no file of ours" * 10)
     for read in (nf.load, nf.inspect, lambda path: nf.load_into(nf.Dense(1, 1), path)):
