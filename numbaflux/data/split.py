@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -10,31 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..onehot import OneHot
 from ..op import DTypeError, ShapeError, expect
 from ..rng import Generator, as_generator
-from .loader import map_parts, numobs, rows
-
-
-@dataclass(frozen=True, eq=False)
-class ObsView:
-    """Some samples of a dataset that is no array, fetched when asked for.
-
-    >>> view = ObsView(["a", "b", "c"], np.array([2, 0]))
-    >>> len(view), view[0]
-    (2, 'c')
-    """
-
-    data: Any
-    index: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, i: int) -> Any:
-        return self.data[int(self.index[i])]
-
-    def __repr__(self) -> str:
-        return f"ObsView({len(self)} of {len(self.data)} samples of {type(self.data).__name__})"
+from .samples import numobs, pick
 
 
 def shuffleobs(data: Any, rng: Generator | int | None = None) -> Any:
@@ -44,7 +22,7 @@ def shuffleobs(data: Any, rng: Generator | int | None = None) -> Any:
     >>> bool((x == y).all()), sorted(x.tolist())
     (True, [0, 1, 2, 3, 4])
     """
-    return _pick(data, as_generator(rng, "shuffleobs").permutation(numobs(data, "shuffleobs")))
+    return pick(data, as_generator(rng, "shuffleobs").permutation(numobs(data, "shuffleobs")))
 
 
 def splitobs(
@@ -68,27 +46,36 @@ def splitobs(
     """
     n = numobs(data, "splitobs")
     sizes = _sizes(at, n)
-    stops = list(accumulate(sizes))
     if stratified is None and not shuffle:
-        return tuple(_pick(data, slice(stop - size, stop)) for size, stop in zip(sizes, stops, strict=True))
-    order = as_generator(rng, "splitobs").permutation(n) if shuffle else np.arange(n)
+        stops = accumulate(sizes)
+        return tuple(pick(data, slice(stop - size, stop)) for size, stop in zip(sizes, stops, strict=True))
+    order, parts = cut("splitobs", n, sizes, shuffle, stratified, rng)
+    return tuple(pick(data, order[positions]) for positions in parts)
+
+
+def cut(
+    where: str, n: int, sizes: list[int], shuffle: bool, stratified: Any, rng: Generator | int | None
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """n samples in order or shuffled, and for each part where in that order its samples stand.
+
+    >>> cut("example", 5, [2, 3], False, None, None)
+    (array([0, 1, 2, 3, 4]), [array([0, 1]), array([2, 3, 4])])
+    """
+    order = as_generator(rng, where).permutation(n) if shuffle else np.arange(n)
     if stratified is None:
-        parts = np.split(order, stops[:-1])
-    else:
-        labels = np.asarray(stratified)
-        fits = labels.shape == (n,)
-        expect(fits, "splitobs", "stratified", f"of shape ({n},)", f"shape {labels.shape}", error=ShapeError)
-        parts = [order[positions] for positions in _strata(labels[order], sizes)]
-    return tuple(_pick(data, part) for part in parts)
+        return order, np.split(np.arange(n), np.cumsum(sizes)[:-1])
+    return order, _strata(labels_of(where, "stratified", stratified, n)[order], sizes)
 
 
-def _pick(data: Any, index: NDArray[np.int64] | slice) -> Any:
-    def pick(part: Any) -> Any:
-        if not isinstance(part, np.ndarray):
-            return ObsView(part, np.arange(len(part))[index])
-        return part[index] if isinstance(index, slice) else rows(part, index)
+def labels_of(where: str, argument: str, labels: Any, n: int) -> NDArray[Any]:
+    """Labels of n samples, one-hot ones as numbers of classes.
 
-    return map_parts(pick, data)
+    >>> labels_of("example", "labels", ["a", "b"], 2)
+    array(['a', 'b'], dtype='<U1')
+    """
+    array = labels.indices if isinstance(labels, OneHot) else np.asarray(labels)
+    expect(array.shape == (n,), where, argument, f"of shape ({n},)", f"shape {array.shape}", error=ShapeError)
+    return array
 
 
 def _sizes(at: Any, n: int) -> list[int]:

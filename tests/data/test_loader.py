@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import numbaflux as nf
 from numbaflux.data import DataLoader, numobs
-from numbaflux.data.loader import rows, stack
+from numbaflux.data.samples import rows, stack
 from numbaflux.op import DTypeError, Error, RangeError, ShapeError
 from numbaflux.rng import Generator, default, seed
 
@@ -183,6 +184,16 @@ def test_memory_maps_are_read_batch_by_batch(tmp_path):
 def test_empty_rows_and_single_samples():
     assert [b.shape for b in DataLoader(np.zeros((3, 0)), 2)] == [(2, 0), (1, 0)]
     assert [b.shape for b in DataLoader(np.zeros(1), 5)] == [(1,)]
+
+
+def test_one_hot_labels_stay_compact():
+    y = nf.OneHot(np.arange(7) % 3, 3)
+    for data in ((np.arange(7), y), list(zip(range(7), y, strict=True))):
+        got = list(DataLoader(data, 3, shuffle=True, rng=0))
+        assert all(isinstance(b, nf.OneHot) and b.classes == 3 for _, b in got)
+        assert all((b.indices == i % 3).all() for i, b in got) and [len(b) for _, b in got] == [3, 3, 1]
+    assert repr(DataLoader(y, 4)) == "DataLoader((7, 3) OneHot, batchsize=4, shuffle=False, partial=True, len=2)"
+    assert numobs(y) == 7 and numobs((y, np.zeros(7))) == 7
 
 
 def test_repr():

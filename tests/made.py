@@ -1,0 +1,157 @@
+"""How each number of the table of ranges is given: a call that takes it, and what a test can afford."""
+
+import os
+import tempfile
+
+import numpy as np
+
+import numbaflux as nf
+from numbaflux import schedules as S
+from numbaflux.optim import RULES, TRANSFORMS
+from numbaflux.ranges import EPS, check
+
+X, Y = nf.Generator(0).normal((8, 3)), nf.Generator(1).normal((8, 2))
+LABELS = np.arange(8) % 2
+
+
+def trained():
+    """What nf.train takes before epochs."""
+    model = nf.Dense(3, 2, rng=0)
+    return lambda m, x, y: nf.losses.mse(m(x), y), model, [(X, Y)], nf.setup(nf.Descent(0.0), model)
+
+
+TRAINED = trained()
+
+
+def saved(epoch):
+    """Write a checkpoint of that epoch."""
+    with tempfile.TemporaryDirectory() as folder:
+        nf.save_checkpoint(os.path.join(folder, "run.h5"), TRAINED[1], TRAINED[3], epoch=epoch)
+
+
+def unless_none(name, call):
+    """Where None means that a number is left out, the table itself is asked for it."""
+    return lambda x: check(name, x) if x is None else call(x)
+
+
+def numbers_of(rule):
+    """Each number of a rule by its name in the table; beside one of a pair stands the other of a rule made plainly."""
+    plain = rule(1) if rule is nf.AccumGrad else rule()
+    for name, value in vars(plain).items():
+        if isinstance(value, tuple):
+            yield f"{rule.__name__}.{name}1", lambda x, name=name, value=value: rule(**{name: (x, value[1])})
+            yield f"{rule.__name__}.{name}2", lambda x, name=name, value=value: rule(**{name: (value[0], x)})
+        elif not isinstance(value, bool):
+            yield f"{rule.__name__}.{name}", lambda x, name=name: rule(**{name: x})
+
+
+MAKE = {
+    **{name: call for rule in (*RULES, *TRANSFORMS) for name, call in numbers_of(rule)},
+    "schedules.t": lambda x: S.Constant(0.1)(x),
+    "schedules.value": lambda x: S.Constant(x),
+    "schedules.start": lambda x: S.Exp(x, 0.5),
+    "schedules.end": lambda x: S.Linear(0.0, x, 3),
+    "schedules.l0": lambda x: S.Triangle(x, 1.0, 3),
+    "schedules.l1": lambda x: S.Triangle(0.0, x, 3),
+    "schedules.maxval": lambda x: S.OneCycle(9, x),
+    "schedules.startval": unless_none("schedules.startval", lambda x: S.OneCycle(9, 1.0, startval=x)),
+    "schedules.endval": unless_none("schedules.endval", lambda x: S.OneCycle(9, 1.0, endval=x)),
+    "schedules.percent_start": lambda x: S.OneCycle(9, 1.0, percent_start=x),
+    "schedules.decay": lambda x: S.Exp(1.0, x),
+    "schedules.degree": lambda x: S.Poly(1.0, x, 9),
+    "schedules.max_iter": lambda x: S.Poly(1.0, 2.0, x),
+    "schedules.steps": lambda x: S.Linear(0.0, 1.0, x),
+    "schedules.step_sizes": lambda x: S.Step(1.0, 0.5, (x,)),
+    "schedules.period": lambda x: S.CosAnneal(0.0, 1.0, x),
+    "schedules.nsteps": lambda x: S.OneCycle(x, 1.0),
+    "schedules.offset": lambda x: S.Shifted(1.0, x),
+    "schedules.rate": lambda x: S.Interpolator(1.0, x),
+    "Dense.n_in": lambda x: nf.Dense(x, 1),
+    "Dense.n_out": lambda x: nf.Dense(1, x),
+    "DataLoader.batchsize": lambda x: nf.DataLoader(X, x),
+    "DataLoader.prefetch": lambda x: nf.DataLoader(X, prefetch=x),
+    "DataLoader.workers": lambda x: nf.DataLoader(X, workers=x),
+    "leakyrelu.a": lambda x: nf.leakyrelu(X, x),
+    "trelu.theta": lambda x: nf.trelu(X, x),
+    "elu.alpha": lambda x: nf.elu(X, x),
+    "celu.alpha": lambda x: nf.celu(X, x),
+    "softshrink.lambd": lambda x: nf.softshrink(X, x),
+    **{
+        f"{loss}.eps": unless_none(f"{loss}.eps", lambda x, loss=loss: getattr(nf.losses, loss)(X, X, eps=x))
+        for loss in EPS
+    },
+    "huber_loss.delta": lambda x: nf.losses.huber_loss(X, X, delta=x),
+    "siamese_contrastive_loss.margin": lambda x: nf.losses.siamese_contrastive_loss(X, X, margin=x),
+    "binary_focal_loss.gamma": lambda x: nf.losses.binary_focal_loss(X, X, gamma=x),
+    "focal_loss.gamma": lambda x: nf.losses.focal_loss(X, X, gamma=x),
+    "dice_coeff_loss.smooth": lambda x: nf.losses.dice_coeff_loss(X, X, smooth=x),
+    "tversky_loss.beta": lambda x: nf.losses.tversky_loss(X, X, beta=x),
+    "label_smoothing.alpha": lambda x: nf.losses.label_smoothing(X, x),
+    "truncated_normal.mean": lambda x: nf.init.truncated_normal(3, mean=x, dtype=np.float64),
+    "truncated_normal.std": lambda x: nf.init.truncated_normal(3, std=x),
+    "truncated_normal.lo": lambda x: nf.init.truncated_normal(3, lo=x, hi=1e9),
+    "truncated_normal.hi": lambda x: nf.init.truncated_normal(3, lo=-1e9, hi=x),
+    "sparse_init.sparsity": lambda x: nf.init.sparse_init((5, 3), sparsity=x),
+    "sparse_init.std": lambda x: nf.init.sparse_init((5, 3), sparsity=0.5, std=x, dtype=np.float64),
+    "identity_init.gain": lambda x: nf.init.identity_init((5, 3), gain=x, dtype=np.float64),
+    "OneHot.classes": lambda x: nf.OneHot([0], x),
+    "kfolds.k": lambda x: nf.kfolds(50, x),
+    "leavepout.p": lambda x: nf.leavepout(51, x),
+    "timeseries_kfolds.k": lambda x: nf.timeseries_kfolds(51, x),
+    "timeseries_kfolds.gap": lambda x: nf.timeseries_kfolds(120, 1, x),
+    "timeseries_kfolds.max_train_size": unless_none(
+        "timeseries_kfolds.max_train_size", lambda x: nf.timeseries_kfolds(50, 2, max_train_size=x)
+    ),
+    "chunk.n": unless_none("chunk.n", lambda x: nf.chunk(X, x)),
+    "chunk.size": unless_none("chunk.size", lambda x: nf.chunk(X, size=x)),
+    "randobs.n": unless_none("randobs.n", lambda x: nf.randobs(X, x)),
+    "slidingwindow.size": lambda x: nf.slidingwindow(X, x),
+    "slidingwindow.stride": lambda x: nf.slidingwindow(X, 2, x),
+    "oversample.fraction": lambda x: nf.oversample(X, LABELS, x),
+    "RandomFlip.p": lambda x: nf.augment.RandomFlip(x),
+    "RandomCrop.pad": lambda x: nf.augment.RandomCrop(x),
+    "Cutout.size": lambda x: nf.augment.Cutout(x),
+    "Noise.std": lambda x: nf.augment.Noise(x),
+    "Jitter.brightness": lambda x: nf.augment.Jitter(brightness=x),
+    "Jitter.contrast": lambda x: nf.augment.Jitter(contrast=x),
+    "MixUp.alpha": lambda x: nf.augment.MixUp(x),
+    "normalise.eps": lambda x: nf.normalise(X, eps=x),
+    "top_k_accuracy.k": lambda x: nf.metrics.top_k_accuracy(Y, LABELS, x),
+    "train.epochs": lambda x: nf.train(*TRAINED, epochs=x, progress=False),
+    "EarlyStopping.patience": lambda x: nf.EarlyStopping(patience=x),
+    "EarlyStopping.min_delta": lambda x: nf.EarlyStopping(min_delta=x),
+    "Plateau.factor": lambda x: nf.Plateau(factor=x),
+    "Plateau.patience": lambda x: nf.Plateau(patience=x),
+    "Plateau.cooldown": lambda x: nf.Plateau(cooldown=x),
+    "Plateau.min_eta": lambda x: nf.Plateau(min_eta=x),
+    "Plateau.min_delta": lambda x: nf.Plateau(min_delta=x),
+    "Checkpoint.every": lambda x: nf.Checkpoint("run.h5", every=x),
+    "Checkpoint.keep": unless_none("Checkpoint.keep", lambda x: nf.Checkpoint("{epoch}.h5", keep=x)),
+    "save_checkpoint.epoch": lambda x: saved(x),
+    "throttle.seconds": lambda x: nf.throttle(print, x),
+    "patience.wait": lambda x: nf.callbacks.patience(bool, x),
+    "Generator.seed": lambda x: (nf.seed(x), nf.Generator(x)),
+    "Generator.counter": lambda x: nf.Generator(0, x),
+    "child.index": lambda x: nf.Generator(0).child(x),
+    "integers.low": lambda x: nf.Generator(0).integers(2, x, 2**63 - 1),
+    "integers.high": lambda x: nf.Generator(0).integers(2, -(2**63), x),
+    "normal.std": lambda x: nf.Generator(0).normal((0,), std=x, dtype=np.float64),
+    "permutation.n": lambda x: nf.Generator(0).permutation(x),
+    "Scale.size": lambda x: nf.Scale(x),
+    "Maxout.n": lambda x: nf.Maxout(lambda: nf.Dense(1, 1), x),
+    "Bilinear.in1": lambda x: nf.Bilinear(x, 1, 1),
+    "Bilinear.in2": lambda x: nf.Bilinear(1, x, 1),
+    "Bilinear.out": lambda x: nf.Bilinear(1, 1, x),
+    "lpnormpool.p": lambda x: nf.lpnormpool(X[..., None], x, 1),
+}
+# What a test can afford (sizes of arrays, epochs), and what another argument leaves free.
+NARROW = {
+    "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "permutation.n": (0, 100),
+    "integers.low": (-(2**63), 2**63 - 2), "integers.high": (1 - 2**63, 2**63 - 1),
+    "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),
+    "kfolds.k": (2, 50), "leavepout.p": (1, 50), "timeseries_kfolds.k": (1, 50), "timeseries_kfolds.gap": (0, 59),
+    "Scale.size": (1, 50), "Maxout.n": (1, 9), "Bilinear.in1": (1, 50), "Bilinear.in2": (1, 50),
+    "Bilinear.out": (1, 50),
+    "chunk.n": (1, 8), "randobs.n": (1, 50), "slidingwindow.size": (1, 8),
+    "top_k_accuracy.k": (1, 2),
+}  # fmt: skip
