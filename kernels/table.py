@@ -30,3 +30,4 @@ per integer, start and step; per float, its bits.
 GROUP_WORDS = 5
 PATCH_WORDS = 3
 LINE = 8  # words of a cache line
+IMAGES = 16  # samples that lie side by side in lanes: (n / 16, features, 16)

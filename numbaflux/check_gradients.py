@@ -9,6 +9,7 @@ import numpy as np
 
 from .grad import Opened, differentiable, scalar_loss, tie, withgradient
 from .op import GradientError, NonFiniteError, expect
+from .session import Session
 from .tree import PARAM, STATIC, arrays, replaced
 
 STEP = 1e-5  # of central differences, for numbers of about 1
@@ -31,7 +32,8 @@ def check_gradients(f: Callable[..., Any], *args: Any, tolerance: float = 1e-5) 
     numbaflux.op.GradientError: check_gradients: gradient of argument 0 must be 6, got 3
     """
     doubles = _doubled(args)
-    _, grads = withgradient(f, *doubles)
+    with Session(training=True):  # never committed: each call sees the same buffers and draws
+        _, grads = withgradient(f, *doubles)
     found = arrays(grads if len(args) > 1 else (grads,), PARAM)
     rng = np.random.default_rng(0)
     for path, array in arrays(doubles, PARAM).items():
@@ -80,7 +82,8 @@ def _slope(f: Callable[..., Any], args: tuple[Any, ...], x: np.ndarray, directio
 
 def _value(f: Callable[..., Any], args: tuple[Any, ...]) -> float:
     """f as nf.gradient sees it."""
-    loss, _ = scalar_loss(f(*Opened(args).traced), "check_gradients")
+    with Session(training=True):
+        loss, _ = scalar_loss(f(*Opened(args).traced), "check_gradients")
     value = float(loss.array.reshape(()))  # type: ignore[union-attr]
     expect(bool(np.isfinite(value)), "check_gradients", "f", "finite", value, error=NonFiniteError)
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from .lowering import Array, Buf, Num, Storage, argument, cut, samples, whole
 from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
 from .optim.state import OptState
 from .plan import Plan
-from .program import Program, abstract, arguments, flat_results, lifted, same_tape
+from .program import Program, abstract, arguments, changed, flat_results, lifted, same_tape
 from .run import array_of
+from .session import Session
 from .trace import Value, new_level, tape
-from .tree import PARAM, Moves, replaced
+from .tree import BUFFER, PARAM, Moves, replaced
 
 KEPT = 16  # plans a compiled function keeps, by the shapes of its arguments
 
@@ -101,25 +103,32 @@ class Predictor(Planned):
 
     def __init__(self, owner: Compiled, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
         super().__init__(args, arrays)
-        traces = [lifted(owner.f)(*abstract(args, 0)) for _ in range(2)]
-        self.result = traces[0]
+        (self.result, session), (again, other) = (self._traced(owner, args) for _ in range(2))
         outs = flat_results(self.result)
         expect(bool(outs), "compile", "f", "a function whose result depends on its arguments", repr(self.result)[:80],
                error=PlanError)  # fmt: skip
-        differs = same_tape(tape(outs), tape(flat_results(traces[1])))
+        differs = same_tape(tape(outs + changed(session)), tape(flat_results(again) + changed(other)))
         expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         program = Program()
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
-        program.results(list(zip(outs, targets, strict=True)))
+        program.results(list(zip(outs, targets, strict=True)), session)
+        program.commit(session)
+        self.alone = threading.Lock() if session.changes or session.draws else nullcontext()
         self.keep = program
         self.plan = Plan(program.build)
         self.single = isinstance(self.result, Value)
 
+    @staticmethod
+    def _traced(owner: Compiled, args: tuple[Any, ...]) -> tuple[Any, Session]:
+        with Session(training=False, planned=True) as session:
+            return lifted(owner.f)(*abstract(args, 0)), session
+
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
         outs = [np.empty(s.shape, s.dtype) for s in self.specs]
-        self.plan.run(*arrays, *outs)
+        with self.alone:
+            self.plan.run(*arrays, *outs)
         if self.single:
             return outs[0] if outs[0].ndim else outs[0][()]
         rest = iter(outs)
@@ -167,10 +176,11 @@ class StepProgram(Planned):
         super().__init__(args, arrays)
         self.state = owner.opt_state
         level = new_level()
-        (loss, aux, params), (again, other, _) = (self._traced(owner, args, level) for _ in range(2))
+        (loss, aux, params, session), other = (self._traced(owner, args, level) for _ in range(2))
         self.aux = aux
         outs = flat_results(aux)
-        differs = same_tape(tape([loss, *outs]), tape([again, *flat_results(other)]))
+        again = tape([other[0], *flat_results(other[1]), *changed(other[3])])
+        differs = same_tape(tape([loss, *outs, *changed(session)]), again)
         expect(not differs, "compile", "loss", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         program = self.keep = Program()
@@ -190,19 +200,22 @@ class StepProgram(Planned):
                 )
             else:
                 pairs.append((g, target))
-        program.results(pairs)
+        program.results(pairs, session)
         self._checks(program, [(v, s) for v, s, _ in trained])
+        program.commit(session)
         self.state.lower(program.build)
         self.plan = Plan(program.build)
         self.instance: Instance | None = None
 
     def _traced(
         self, owner: Step, args: tuple[Any, ...], level: int
-    ) -> tuple[Value, Any, list[tuple[Any, Any, Value]]]:
-        """Loss, aux and the parameters' leaves, of one run of the function on abstract values."""
+    ) -> tuple[Value, Any, list[tuple[Any, Any, Value]], Session]:
+        """Loss, aux, the parameters' leaves and the session, of one run of the function on abstract values."""
         params: dict[int, tuple[Any, Any, Value]] = {}
 
         def leaf(path: str, kind: str, x: Any) -> Any:
+            if kind == BUFFER and isinstance(x, np.ndarray):
+                return Value(Spec(x.shape, x.dtype), memory=x)
             if kind != PARAM or not differentiable(x) or isinstance(x, float):
                 return x
             if id(x) not in params:
@@ -214,15 +227,15 @@ class StepProgram(Planned):
                 params[id(x)] = (v, s, value)
             return params[id(x)][2]
 
-        result = owner.f(replaced(owner.model, leaf), *abstract(args, 0))
-        loss, aux = scalar_loss(result, "compile")
+        with Session(training=True, planned=True) as session:
+            loss, aux = scalar_loss(owner.f(replaced(owner.model, leaf), *abstract(args, 0)), "compile")
         expect(level in loss.levels, "compile", "loss", "computed from the model", "one that does not depend on it",
                error=PlanError)  # fmt: skip
         left = {id(s) for _, s, _ in params.values()}
         other = [s.path for s in self.state.segments if id(s) not in left]
         expect(not other, "compile", "model", "the one that opt_state was set up for", f"one without {other[:3]}",
                error=PlanError)  # fmt: skip
-        return loss, aux, list(params.values())
+        return loss, aux, list(params.values()), session
 
     def _checks(self, program: Program, trained: list[tuple[Any, Any]]) -> None:
         """The loss, then each gradient where it lies, must be finite; nothing is changed else."""

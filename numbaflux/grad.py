@@ -9,6 +9,7 @@ import numpy as np
 
 from .op import DTypeError, PlanError, ShapeError, Spec, expect
 from .ops import ADD, COPY
+from .session import Session
 from .trace import NONE, Call, Levels, Value, apply, new_level, tape
 from .tree import PARAM, replaced
 
@@ -19,7 +20,7 @@ class Backward:
     Values stand there under the levels still open: those of gradients inside, which are done, must not come back.
     """
 
-    __slots__ = ("attrs", "inputs", "outs")
+    __slots__ = ("attrs", "inputs", "made", "outs")
     apply = staticmethod(apply)
 
     def __init__(self, call: Call, open_levels: Levels) -> None:
@@ -28,6 +29,13 @@ class Backward:
 
         self.inputs, self.outs = tuple(map(seen, call.inputs)), tuple(map(seen, call.outs))
         self.attrs = call.attrs
+        self.made: Any = None
+
+    def once(self, make: Callable[[], Any]) -> Any:
+        """What the rules of several inputs share: made by the first that asks."""
+        if self.made is None:
+            self.made = make()
+        return self.made
 
     @property
     def x(self) -> Any:
@@ -159,9 +167,10 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     (5.0, [2.0, 4.0])
     """
     opened = Opened(args)
-    result = f(*opened.traced)
-    loss, aux = scalar_loss(result, "gradient")
-    grads = opened.gradients(loss, np.ones(loss.shape, loss.dtype))
+    with Session(training=True) as session:
+        loss, aux = scalar_loss(f(*opened.traced), "gradient")
+        grads = opened.gradients(loss, np.ones(loss.shape, loss.dtype))
+    session.commit()
     value = number(closed(loss, opened.level))
     return (value if aux is None else (value, replaced(aux, lambda p, k, x: closed(x, opened.level)))), grads
 
@@ -188,9 +197,11 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], An
     [2.0, 3.0]
     """
     opened = Opened(args)
-    result = f(*opened.traced)
-    expect(isinstance(result, Value), "pullback", "f", "a function that returns one array", type(result).__name__,
-           error=PlanError)  # fmt: skip
+    with Session(training=True) as session:
+        result = f(*opened.traced)
+        expect(isinstance(result, Value), "pullback", "f", "a function that returns one array", type(result).__name__,
+               error=PlanError)  # fmt: skip
+    session.commit()
 
     def back(dy: Any) -> Any:
         dy = dy if isinstance(dy, Value) else np.asarray(dy, result.dtype)

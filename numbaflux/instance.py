@@ -133,8 +133,7 @@ class Instance:
             start = self.memory.address(s, worker)
             move = 0 if id(s) in plan.private else move
         start += a.buf.offset
-        lead = a.shape[0] // rows * block if a.cut else 0
-        return [start, move, a.shape[0] if a.shape else 1, lead, *a.shape[1:]]
+        return [start, move, a.shape[0] if a.shape else 1, a.lead(rows, block), *a.shape[1:]]
 
     def _cuts(self, waves: list[Wave]) -> list[tuple[int, int]]:
         """The waves of each native call: all in one unless the work takes long. Never between two that change

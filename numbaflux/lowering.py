@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .op import Spec
+from .kernels.table import IMAGES
+from .op import PlanError, Spec
 
 Shape = tuple[int, ...]
 LINE = 64  # bytes: every buffer starts on a cache line
 SMALL = 4096  # elements a tile should have at least
+CACHE = 256 * 1024  # bytes that one array's tile may take where samples are large: a part of a second-level cache
 
 
 class Storage:
@@ -42,11 +45,11 @@ class Buf:
     dtype: np.dtype[Any]
     offset: int = 0
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
@@ -56,8 +59,9 @@ class Buf:
 
     def meets(self, other: Buf) -> bool:
         """Whether two buffers share memory."""
-        apart = self.offset + self.nbytes <= other.offset or other.offset + other.nbytes <= self.offset
-        return self.storage is other.storage and not apart
+        if self.storage is not other.storage:
+            return False
+        return self.offset < other.offset + other.nbytes and other.offset < self.offset + self.nbytes
 
 
 def argument(spec: Spec, number: int) -> Buf:
@@ -65,6 +69,18 @@ def argument(spec: Spec, number: int) -> Buf:
     storage = Storage(math.prod(spec.shape) * spec.dtype.itemsize, "argument")
     storage.number, storage.spec = number, spec
     return Buf(storage, spec.shape, spec.dtype)
+
+
+def as_buf(array: np.ndarray) -> Buf:
+    """An array that the plan reads and writes where it is."""
+    if not array.flags.c_contiguous:
+        raise PlanError(f"plan: array must be C-contiguous, got strides {array.strides}")
+    return Buf(Storage(array.nbytes, "array", array=array), array.shape, array.dtype)
+
+
+def constant(numbers: Any) -> Buf:
+    """Integers that a kernel reads as one array: sizes, strides, pads."""
+    return as_buf(np.array(numbers, np.int64))
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ class Array:
     per_tile: int = 0
     cut: bool = False
     write: bool = False
+    lanes: int = 1  # samples that lie side by side: the leading size counts blocks of them
 
     @property
     def code(self) -> str:
@@ -85,7 +102,11 @@ class Array:
 
     def stride(self, rows: int) -> int:
         """Elements from one row of the tiling to the next."""
-        return math.prod(self.shape) // rows if self.cut else self.per_row
+        return math.prod(self.shape) // up(rows, self.lanes) if self.cut else self.per_row
+
+    def lead(self, rows: int, block: int) -> int:
+        """The leading size of a tile of block rows; 0: all of it."""
+        return self.shape[0] // -(-rows // self.lanes) * -(-block // self.lanes) if self.cut else 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +165,7 @@ class Build:
 
     entries: list[Entry] = field(default_factory=list)
     aliases: dict[int, Buf] = field(default_factory=dict)
+    lanes: dict[tuple[int, int], Buf] = field(default_factory=dict)  # (storage, offset) -> the same in lanes
     status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
 
     def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:
@@ -164,6 +186,18 @@ class Build:
         touched = sum(math.prod(a.shape) for a in args if isinstance(a, Array))
         self.entries.append(Entry(kernel, args, rows, block, fixed, work or 0.3 * touched + 10, None, commits))
 
+    def needed(self) -> list[Entry]:
+        """The entries without those that only fill memory of the plan's own which nobody reads."""
+        kept: list[Entry] = []
+        read: set[int] = set()
+        for e in reversed(self.entries):
+            written = [a.buf.storage for a in e.arrays if a.write]
+            idle = written and all(s.kind == "temp" and not s.keep and id(s) not in read for s in written)
+            if e.check is not None or e.commits or not idle:
+                kept.append(e)
+                read.update(id(a.buf.storage) for a in e.arrays)
+        return kept[::-1]
+
     def check(self, kernel: Any, *args: Array | Int | Block | Num, error: Callable[[int], Exception]) -> None:
         """An entry that sets the status word, to the number it is given as its last argument, where its input is
         wrong."""
@@ -181,12 +215,25 @@ def samples(n: int) -> int:
     """How many of n samples make a tile: one tile up to 32, then 32 and more, about 64 tiles, at most 1024 each.
 
     >>> [samples(n) for n in (1, 32, 33, 256, 10_000, 10**6)]
-    [1, 32, 24, 32, 160, 1024]
+    [1, 32, 32, 32, 160, 1024]
     """
     if n <= 32:
         return max(n, 1)
     tiles = min(-(-n // 32), 64)
-    return min(1024, up(-(-n // tiles), 8))
+    return min(1024, up(-(-n // tiles), IMAGES))
+
+
+def image_block(n: int, nbytes: int) -> int:
+    """How many of n samples make a tile where one takes many bytes (images, volumes): fewer, so that a tile of an array
+    stays in the core's own cache.
+
+    >>> image_block(64, 4096), image_block(64, 64 * 1024), image_block(64, 2**20)
+    (32, 4, 1)
+    """
+    block = samples(n)
+    while block > 1 and block * nbytes > CACHE:
+        block = -(-block // 2)
+    return block
 
 
 def leading(shape: Shape) -> int:

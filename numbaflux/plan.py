@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .instance import Instance
-from .lowering import LINE, Array, Buf, Build, Entry, Storage, up
+from .lowering import LINE, Array, Build, Entry, Storage, up
 from .native import native, threads
-from .op import PlanError
 from .pace import Pace
 from .schedule import Group, schedule, tilewise
 
@@ -41,7 +40,8 @@ class Plan:
     own part."""
 
     def __init__(self, build: Build) -> None:
-        self.groups = schedule(build.entries)
+        self.needed = build.needed()
+        self.groups = schedule(self.needed)
         self.build = build
         self.entries = [e for g in self.groups for e in g.entries]
         used = [a for e in self.entries for a in e.arrays if a.buf.storage.kind == "argument"]
@@ -124,10 +124,3 @@ class Plan:
             instance.run(*arrays)
         finally:
             self.idle.append(instance)
-
-
-def as_buf(array: np.ndarray) -> Buf:
-    """An array that the plan reads and writes where it is."""
-    if not array.flags.c_contiguous:
-        raise PlanError(f"plan: array must be C-contiguous, got strides {array.strides}")
-    return Buf(Storage(array.nbytes, "array", array=array), array.shape, array.dtype)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .lowering import Buf, Build, argument, cut, elements_block, leading
+from .lowering import Buf, Build, Int, argument, as_buf, cut, elements_block, leading, whole
+from .onehot import OneHot
 from .op import Spec
 from .ops.move import COPY, RESHAPE, STOP
-from .plan import as_buf
 from .run import array_of
+from .session import Session
 from .trace import Call, Value, tape
 from .tree import STATIC, replaced
 
@@ -64,19 +65,32 @@ class Program:
             self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
             call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
 
-    def copy(self, result: Any, target: Buf) -> None:
+    def copy(self, result: Any, target: Buf, commits: bool = False) -> None:
         """Put a result that is an argument, a constant or another result's memory into the target."""
         rows, n = leading(target.shape), target.size
-        self.build.add("elementwise.copy", cut(target, n, write=True), cut(self.source(result), n),
-                       rows=rows, block=elements_block(rows, n // max(rows, 1)))  # fmt: skip
+        self.build.add("elementwise.copy", cut(target, n, write=True), cut(self.source(result), n), rows=rows,
+                       block=elements_block(rows, n // max(rows, 1)), commits=commits)  # fmt: skip
 
-    def results(self, pairs: list[tuple[Any, Buf]]) -> None:
-        """Lower the tape behind some results, each into its target."""
+    def commit(self, session: Session) -> None:
+        """Last of all: buffers take their new values, generators count their draws."""
+        for array, value in session.changes.values():
+            self.copy(value, as_buf(array), commits=True)
+        for generator, count in session.draws.values():
+            words = whole(as_buf(generator.words), write=True)
+            self.build.add("random.advance", words, Int(count), rows=1, block=1, commits=True)
+
+    def results(self, pairs: list[tuple[Any, Buf]], session: Session) -> None:
+        """Lower the tape behind some results, each into its target, and behind what a session will change."""
         ready = [isinstance(v, Value) and self.place(v, target) for v, target in pairs]
-        self.lower(tape([v for v, _ in pairs]))
+        self.lower(tape([v for v, _ in pairs] + changed(session)))
         for (v, target), done in zip(pairs, ready, strict=True):
             if not done:
                 self.copy(v, target)
+
+
+def changed(session: Session) -> list[Any]:
+    """The new values of the buffers that a session will change."""
+    return [value for _, value in session.changes.values()]
 
 
 def same_tape(one: list[Call], two: list[Call]) -> str:
@@ -110,8 +124,10 @@ def _same(x: Any, y: Any) -> bool:
 
 def arguments(args: tuple[Any, ...]) -> tuple[list[np.ndarray], Any]:
     """The arrays of the arguments, contiguous, and what a plan depends on: shapes, dtypes, and where they stand."""
-    if all([type(a) is np.ndarray and a.flags.c_contiguous for a in args]):
-        return list(args), tuple([(a.shape, a.dtype) for a in args])
+    flat = [a.indices if type(a) is OneHot else a for a in args]
+    if all([type(a) is np.ndarray and a.flags.c_contiguous for a in flat]):
+        pairs = zip(flat, args, strict=True)
+        return flat, tuple([(a.shape, a.dtype if a is b else b.classes) for a, b in pairs])
     arrays: list[np.ndarray] = []
     places: list[Any] = []
 

@@ -102,9 +102,19 @@ class Generator:
         seed, counter = self.state
         return f"Generator(seed={seed}, counter={counter})"
 
+    def advance(self, count: int) -> None:
+        """Go on as if that many draws were made.
+
+        >>> g = Generator(7)
+        >>> g.advance(2)
+        >>> g
+        Generator(seed=7, counter=2)
+        """
+        self.words[1] = (self.state[1] + count) % _LIMIT
+
     def _draw(self) -> np.random.Generator:
         seed, counter = self.state
-        self.words[1] = (counter + 1) % _LIMIT
+        self.advance(1)
         return np.random.Generator(_philox(seed, _DRAWS, counter))
 
     def uniform(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 from .lowering import Array, Entry
 
@@ -38,20 +39,14 @@ class Group:
                 return False
             heaviest = max([*self.entries, e], key=lambda one: one.work)
             block = e.block if e.fixed else self.block if self.fixed else heaviest.block
+            if block > heaviest.block:  # larger tiles than suit most of the work
+                return False
             if block < self.rows and not (near and self.near):
                 return False
             self.block, self.fixed = block, self.fixed or e.fixed
         self.near = self.near and near
         self.entries.append(e)
         return True
-
-
-def conflicts(first: Entry, then: Entry) -> Pairs:
-    """The pairs of arguments through which the order of two entries matters."""
-    return [
-        (a, b) for a in first.arrays for b in then.arrays
-        if (a.write or b.write) and a.buf.meets(b.buf)
-    ]  # fmt: skip
 
 
 def tilewise(a: Array, b: Array, rows: int) -> bool:
@@ -61,24 +56,25 @@ def tilewise(a: Array, b: Array, rows: int) -> bool:
 
 
 class Order:
-    """Which entries must follow which."""
+    """Which entries must follow which. Those that change something for good follow all that do not, besides."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        touched: dict[int, list[Entry]] = {}
-        before: list[Entry] = []  # all that must have gone well before anything is changed for good
+        written: dict[int, list[tuple[Entry, Array]]] = {}
+        read: dict[int, list[tuple[Entry, Array]]] = {}
         self.earlier: dict[int, list[tuple[Entry, Pairs]]] = {}
-        self.barrier: dict[int, list[Entry]] = {}
         self.later: dict[int, list[tuple[Entry, Pairs]]] = {id(e): [] for e in entries}
         for e in entries:
-            close = {id(p): p for a in e.arrays for p in touched.get(id(a.buf.storage), ())}
-            self.earlier[id(e)] = [(p, pairs) for p in close.values() if (pairs := conflicts(p, e))]
-            for p, pairs in self.earlier[id(e)]:
+            met: dict[int, tuple[Entry, Pairs]] = {}
+            arrays = [(id(a.buf.storage), a) for a in e.arrays]
+            for key, a in arrays:
+                for p, other in [*written.get(key, ()), *(read.get(key, ()) if a.write else ())]:
+                    if other.buf.meets(a.buf):
+                        met.setdefault(id(p), (p, []))[1].append((other, a))
+            self.earlier[id(e)] = list(met.values())
+            for p, pairs in met.values():
                 self.later[id(p)].append((e, pairs))
-            self.barrier[id(e)] = list(before) if e.commits else []
-            for a in e.arrays:
-                touched.setdefault(id(a.buf.storage), []).append(e)
-            if not e.commits:
-                before.append(e)
+            for key, a in arrays:
+                (written if a.write else read).setdefault(key, []).append((e, a))
 
     def first(self, e: Entry) -> bool:
         """Whether an entry needs nothing and no group with what needs it is possible: so it may run before all."""
@@ -86,35 +82,77 @@ class Order:
         apart = all(t.rows != e.rows or not all(tilewise(a, b, e.rows) for a, b in pairs) for t, pairs in after)
         return not self.earlier[id(e)] and not e.commits and bool(after) and apart
 
-    def before(self, e: Entry) -> list[Entry]:
-        return [p for p, _ in self.earlier[id(e)]] + self.barrier[id(e)]
+
+class Ready:
+    """The entries whose needs are placed, in their order; a heap of places in it."""
+
+    def __init__(self, entries: Sequence[Entry], order: Order) -> None:
+        self.entries = sorted(entries, key=lambda e: not order.first(e))
+        self.order = order
+        self.place = {id(e): i for i, e in enumerate(self.entries)}
+        self.missing = {id(e): len(order.earlier[id(e)]) for e in entries}
+        self.open = sum(not e.commits for e in entries)  # entries not placed that change nothing for good
+        self.heap: list[int] = []
+        self.held: list[int] = []  # what changes something for good, until all else is placed
+        self.free = False
+        for e in self.entries:
+            self._offer(e)
+        self.release()
+
+    def _offer(self, e: Entry) -> None:
+        if self.missing[id(e)] == 0:
+            if e.commits and not self.free:
+                self.held.append(self.place[id(e)])
+            else:
+                heappush(self.heap, self.place[id(e)])
+
+    def placed(self, e: Entry) -> None:
+        """What follows may be ready now."""
+        self.open -= not e.commits
+        for after, _ in self.order.later[id(e)]:
+            self.missing[id(after)] -= 1
+            self._offer(after)
+
+    def release(self) -> None:
+        """A group is done; the status is looked at between waves, so only now what was held may follow."""
+        if not self.open and not self.free:
+            self.free = True
+            self.heap += self.held
+        heapify(self.heap)
 
 
 def schedule(entries: Sequence[Entry]) -> list[Group]:
     """Groups in an order that respects every dependence, each with its wave; a group takes what fits into its tiles."""
     order = Order(entries)
+    ready = Ready(entries, order)
     home: dict[int, Group] = {}
     groups: list[Group] = []
-    left = sorted(entries, key=lambda e: not order.first(e))
-    while left:
-        first = next(e for e in left if all(id(p) in home for p in order.before(e)))
+    last = -1  # wave of what changes nothing for good
+    while ready.heap:
+        first = ready.entries[ready.heap[0]]
         group = Group(first.rows, first.block, first.fixed)
-        for e in left:
-            if _ready(e, group, home, order) and group.join(e, _near(e, group, home, order)):
+        refused: list[int] = []
+        while ready.heap:
+            e = ready.entries[heappop(ready.heap)]
+            if _fits(e, group, home, order) and group.join(e, _near(e, group, home, order)):
                 home[id(e)] = group
-        left = [e for e in left if id(e) not in home]
-        needs = [home[id(p)] for e in group.entries for p in order.before(e) if home[id(p)] is not group]
-        group.wave = 1 + max((g.wave for g in needs), default=-1)
+                ready.placed(e)
+            else:
+                refused.append(ready.place[id(e)])
+        ready.heap = refused
+        ready.release()
+        needs = [home[id(p)].wave for e in group.entries for p, _ in order.earlier[id(e)] if home[id(p)] is not group]
+        group.wave = 1 + max([*needs, last if first.commits else -1], default=-1)
+        last = last if first.commits else max(last, group.wave)
         groups.append(group)
     return sorted(groups, key=lambda g: g.wave)
 
 
-def _ready(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:
-    """Whether all that an entry needs ran in earlier groups or stands in this one; the status is looked at between
-    waves."""
-    if any(home.get(id(p)) in (None, group) for p in order.barrier[id(e)]):
+def _fits(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:
+    """Whether an entry may stand in a group: none of its checks there, and nothing for good beside what is not."""
+    if group.entries and group.entries[0].commits != e.commits:
         return False
-    return all(id(p) in home and not (home[id(p)] is group and p.check is not None) for p, _ in order.earlier[id(e)])
+    return not any(home[id(p)] is group and p.check is not None for p, _ in order.earlier[id(e)])
 
 
 def _near(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:

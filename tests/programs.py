@@ -112,7 +112,7 @@ def pairs(one, two, same):
 def hold(plan):
     """Assert that a plan's groups and waves keep the order in which its entries were made, wherever it matters."""
     place = {id(e): (g, i) for g in plan.groups for i, e in enumerate(g.entries)}
-    entries = plan.build.entries
+    entries = plan.needed
     assert sorted(place) == sorted(map(id, entries)), "each entry stands in one group"
     for i, e in enumerate(entries):
         g, at = place[id(e)]

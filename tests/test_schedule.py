@@ -123,7 +123,7 @@ def test_reader_whose_tiles_lie_elsewhere_in_the_buffer_waits(shift):
     entry(b, y.part(0, 64), x.part(0, 64), rows=32, block=4)
     entry(b, x.part(0, 64), y.part(start, size), rows=32, block=4)
     groups = schedule(b.entries)
-    hold(SimpleNamespace(groups=groups, build=b, waves=2))
+    hold(SimpleNamespace(groups=groups, needed=b.entries, waves=2))
     assert [g.wave for g in groups] == [0, 1]
 
 

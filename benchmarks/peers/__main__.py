@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.peers.cases import CASES, Mlp
+from benchmarks.peers.cases import CASES, Training
+from benchmarks.peers.worker import peers
 
 
 class Peer:
@@ -47,9 +48,7 @@ class Peer:
 def compare(name: str, rounds: int, seconds: float, compiled: bool) -> tuple[str, bool]:
     """The row of one case, and whether its target is reached."""
     case = CASES[name]
-    training = isinstance(case, Mlp)
-    peers = ["torch", *(["torch-compile"] if compiled and training else []), *([] if training else ["numpy", "probe"])]
-    ours, *others = (Peer(p, name) for p in ("numbaflux", *peers))
+    ours, *others = (Peer(p, name) for p in ("numbaflux", *peers(case, compiled)))
     try:
         far = [p for p in others if abs(p.loss - ours.loss) > 1e-3 * max(abs(ours.loss), 1e-3)]
         if far:
@@ -65,8 +64,8 @@ def compare(name: str, rounds: int, seconds: float, compiled: bool) -> tuple[str
     rates = sorted(b / a for a, b in zip(ours.times, best.times, strict=True))
     row = f"{name:<18} {ours.median:>11.1f} {best.median:>11.1f} {best.name:<14}{ratio:>7.2f}"
     row += f"  ({rates[0]:.2f}..{rates[-1]:.2f}){case.target:>8.2f}"
-    if not training:
-        row += f"   {2e-3 * case.size**3 / ours.median:.0f} of {2e-3 * case.size**3 / best.median:.0f} GFLOP/s"
+    if not isinstance(case, Training):
+        row += f"   {1e-3 * case.flops / ours.median:.0f} of {1e-3 * case.flops / best.median:.0f} GFLOP/s"
     return row, ratio >= case.target
 
 

@@ -3,33 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Mlp:
-    """A training step of an MLP: forward, backward, Adam. loss: mse on numbers, crossentropy on class labels."""
+Layer = tuple[Any, ...]
 
-    sizes: tuple[int, ...]
-    activation: str
+
+@dataclass(frozen=True)
+class Training:
+    """A training step: forward, backward, Adam. loss: mse on numbers, crossentropy on class labels.
+
+    layers: (dense, in, out), (conv, k, in, out, pad), (batchnorm, channels), (maxpool, k), (flatten, h, w, c), and
+    functions: (tanh,), (relu,).
+    """
+
+    layers: tuple[Layer, ...]
+    shape: tuple[int, ...]  # of a sample
     batch: int
     loss: str
     target: float  # PyTorch's time over ours that the project asks for
     seed: int = 0
 
-    def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(in, out) and (out,) of each layer."""
-        rng = np.random.default_rng(self.seed)
-        pairs = zip(self.sizes, self.sizes[1:], strict=False)
-        return [((rng.standard_normal((i, o)) / i**0.5).astype(np.float32), np.zeros(o, np.float32)) for i, o in pairs]
+    def weights(self) -> list[np.ndarray]:
+        """(in, out) or (k, k, in, out) of each layer that has one."""
+        rng, found = np.random.default_rng(self.seed), []
+        for kind, *sizes in self.layers:
+            if kind in ("dense", "conv"):
+                shape = tuple(sizes) if kind == "dense" else (sizes[0], *sizes[:3])
+                found.append((rng.standard_normal(shape) / np.prod(shape[:-1]) ** 0.5).astype(np.float32))
+        return found
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(self.seed + 1)
-        x = rng.standard_normal((self.batch, self.sizes[0])).astype(np.float32)
+        x = rng.standard_normal((self.batch, *self.shape)).astype(np.float32)
+        out = next(sizes[-1] for kind, *sizes in reversed(self.layers) if kind == "dense")
         if self.loss == "crossentropy":
-            return x, rng.integers(0, self.sizes[-1], self.batch)
-        return x, np.tanh(x[:, : self.sizes[-1]]).astype(np.float32)
+            return x, rng.integers(0, out, self.batch)
+        return x, np.tanh(x[:, :out]).astype(np.float32)
+
+
+def mlp(sizes: tuple[int, ...], activation: str, batch: int, loss: str, target: float) -> Training:
+    """Dense layers with an activation between them."""
+    layers = [one for pair in pairwise(sizes) for one in (("dense", *pair), (activation,))][:-1]
+    return Training(tuple(layers), sizes[:1], batch, loss, target)
+
+
+def lenet(batch: int, target: float) -> Training:
+    """LeNet-5 on images of 28 x 28 x 1."""
+    layers: tuple[Layer, ...] = (
+        ("conv", 5, 1, 6, 0), ("relu",), ("maxpool", 2), ("conv", 5, 6, 16, 0), ("relu",), ("maxpool", 2),
+        ("flatten", 4, 4, 16), ("dense", 256, 120), ("relu",), ("dense", 120, 84), ("relu",), ("dense", 84, 10),
+    )  # fmt: skip
+    return Training(layers, (28, 28, 1), batch, "crossentropy", target)
+
+
+def cnn(batch: int, target: float) -> Training:
+    """Four convolutions 3 x 3 with BatchNorm, two pools, on images of 32 x 32 x 3."""
+
+    def block(c: int, o: int) -> tuple[Layer, ...]:
+        return ("conv", 3, c, o, 1), ("batchnorm", o), ("relu",)
+
+    pool: Layer = ("maxpool", 2)
+    layers = (*block(3, 32), *block(32, 32), pool, *block(32, 64), *block(64, 64), pool)
+    return Training((*layers, ("flatten", 8, 8, 64), ("dense", 4096, 10)), (32, 32, 3), batch, "crossentropy", target)
 
 
 @dataclass(frozen=True)
@@ -39,17 +78,46 @@ class Product:
     size: int
     target: float  # share of the best peer's speed
 
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.size**3
+
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(0)
         a, b = (rng.standard_normal((self.size, self.size)).astype(np.float32) for _ in range(2))
         return a, b
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution of images, window by window."""
+
+    batch: int
+    size: int
+    window: int
+    channels: int
+    target: float  # share of the tile's speed alone
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.batch * self.size**2 * self.window**2 * self.channels**2
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(0)
+        x, w = (self.batch, self.size, self.size, self.channels), (self.window, self.window, *2 * (self.channels,))
+        return rng.standard_normal(x).astype(np.float32), rng.standard_normal(w).astype(np.float32)
+
+
+Case = Training | Product | Convolution
 TRAINING = {
-    "mlp_small_b32": Mlp((8, 32, 32, 1), "tanh", 32, "mse", 30),
-    "mlp_small_b256": Mlp((8, 64, 64, 1), "tanh", 256, "mse", 6),
-    "mlp_mnist_b128": Mlp((784, 256, 128, 10), "relu", 128, "crossentropy", 1.5),
-    "simplechains_mlp": Mlp((4, 32, 16, 4), "tanh", 10_000, "mse", 3),
+    "mlp_small_b32": mlp((8, 32, 32, 1), "tanh", 32, "mse", 30),
+    "mlp_small_b256": mlp((8, 64, 64, 1), "tanh", 256, "mse", 6),
+    "mlp_mnist_b128": mlp((784, 256, 128, 10), "relu", 128, "crossentropy", 1.5),
+    "simplechains_mlp": mlp((4, 32, 16, 4), "tanh", 10_000, "mse", 3),
+    "lenet_b128": lenet(128, 4),
+    "lenet_b2048": lenet(2048, 4),
+    "cnn_cifar_b64": cnn(64, 1),
 }
 PRODUCTS = {"dense_512": Product(512, 0.85), "dense_2048": Product(2048, 0.85)}
-CASES: dict[str, Mlp | Product] = {**TRAINING, **PRODUCTS}
+CONVOLUTIONS = {"conv_3x3_64": Convolution(64, 16, 3, 64, 0.75)}
+CASES: dict[str, Case] = {**TRAINING, **PRODUCTS, **CONVOLUTIONS}

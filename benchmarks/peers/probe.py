@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from numbaflux.lowering import Array, Block, Build, Int, cut, whole
-from numbaflux.plan import Plan, as_buf
+from numbaflux.lowering import Array, Block, Build, Int, as_buf, cut, whole
+from numbaflux.plan import Plan
 
 ROWS, DEPTH, COLUMNS, TILES = 64, 128, 48, 400
 
@@ -22,5 +22,6 @@ def probe() -> tuple[Callable[[], object], float]:
         "dense.product", cut(c, rows * COLUMNS, write=True), whole(a, a.size), whole(b, b.size),
         Array(a.part(0, 0), (0,)), Block(), Int(ROWS), Int(COLUMNS), Int(COLUMNS), Int(DEPTH), Int(DEPTH),
         Int(COLUMNS), Int(DEPTH), Int(1), Int(COLUMNS), Int(0), Int(0), rows=rows, block=ROWS, work=1e6,
+        commits=True,  # else nobody reads what it makes, and it is left out
     )  # fmt: skip
     return Plan(build).run, 2.0 * rows * COLUMNS * DEPTH

@@ -1,8 +1,8 @@
 """One peer, one case, in a process of its own: for each line on standard input, run for that many seconds, print
 microseconds a call.
 
-Peers: numbaflux, torch, torch-compile, numpy; probe: a product's time at the speed of our tile alone. The first
-line printed is the loss of step 20 (0 for products).
+Peers: numbaflux, torch, torch-last (images with the channels last), torch-compile, numpy; probe: the same work at the
+speed of our tile alone. The first line printed is the loss of step 20 (0 for products).
 """
 
 from __future__ import annotations
@@ -11,57 +11,86 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-from benchmarks.peers.cases import CASES, Mlp, Product
+from benchmarks.peers.cases import CASES, Case, Convolution, Product, Training
 from benchmarks.peers.probe import probe
 
 Call = Callable[[], object]
 
 
-def numbaflux_training(case: Mlp) -> Call:
+def numbaflux_training(case: Training) -> Call:
     import numbaflux as nf
 
-    last = len(case.sizes) - 2
-    activation = getattr(nf, case.activation)
-    layers = [
-        nf.Dense(i, o, nf.identity if n == last else activation)
-        for n, (i, o) in enumerate(zip(case.sizes, case.sizes[1:], strict=False))
-    ]
-    for layer, (w, b) in zip(layers, case.weights(), strict=True):
-        layer.weight, layer.bias = w, b
-    model = nf.Chain(*layers)
+    makers: dict[str, Callable[..., Any]] = {
+        "dense": nf.Dense,
+        "conv": lambda k, c, o, pad: nf.Conv((k, k), c, o, pad=pad),
+        "batchnorm": lambda c: nf.BatchNorm(c),
+        "maxpool": lambda k: nf.MaxPool((k, k)),
+        "flatten": lambda *_: nf.flatten,
+        "tanh": lambda: nf.tanh,
+        "relu": lambda: nf.relu,
+    }
+    model = nf.Chain(*(makers[kind](*sizes) for kind, *sizes in case.layers))
+    for layer, w in zip((m for m in model if hasattr(m, "weight")), case.weights(), strict=True):
+        layer.weight = w
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
     step = nf.compile(lambda m, x, y: loss(m(x), y), model, nf.setup(nf.Adam(1e-3), model))
     x, y = case.data()
     return lambda: step(x, y)
 
 
-def numbaflux_product(case: Product) -> Call:
+def numbaflux_product(case: Product | Convolution) -> Call:
     import numbaflux as nf
     from numbaflux.functions import matmul
 
     a, b = case.data()
-    product = nf.compile(matmul)
+    f = matmul if isinstance(case, Product) else lambda x, w: nf.conv(x, w, pad="same")
+    product = nf.compile(f)
     return lambda: product(a, b)
 
 
-def torch_training(case: Mlp, compiled: bool = False) -> Call:
+def torch_model(case: Training) -> Any:
+    """The same layers, channels first, with the same weights."""
+    from torch import from_numpy, nn, no_grad
+
+    makers: dict[str, Callable[..., Any]] = {
+        "dense": nn.Linear,
+        "conv": lambda k, c, o, pad: nn.Conv2d(c, o, k, padding=pad),
+        "batchnorm": nn.BatchNorm2d,
+        "maxpool": nn.MaxPool2d,
+        "flatten": lambda *_: nn.Flatten(),
+        "tanh": nn.Tanh,
+        "relu": nn.ReLU,
+    }
+    layers = [makers[kind](*sizes) for kind, *sizes in case.layers]
+    weights, flat = iter(case.weights()), None
+    with no_grad():
+        for layer, (kind, *sizes) in zip(layers, case.layers, strict=True):
+            flat = sizes if kind == "flatten" else flat
+            if kind in ("dense", "conv"):
+                w = next(weights)
+                if kind == "dense" and flat:  # after channels first, the rows of the weight stand in another order
+                    w, flat = w.reshape(*flat, -1).transpose(2, 0, 1, 3).reshape(w.shape), None
+                layer.weight.copy_(from_numpy(w.T if kind == "dense" else w.transpose(3, 2, 0, 1).copy()))
+                layer.bias.zero_()
+    return nn.Sequential(*layers)
+
+
+def torch_training(case: Training, compiled: bool = False, last: bool = False) -> Call:
+    """last: with the channels last in memory."""
     import torch
 
     torch.set_num_threads(2)
-    layers: list[torch.nn.Module] = []
-    for i, o in zip(case.sizes, case.sizes[1:], strict=False):
-        layers += [torch.nn.Linear(i, o), torch.nn.Tanh() if case.activation == "tanh" else torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
-    linear = [m for m in model if isinstance(m, torch.nn.Linear)]
-    with torch.no_grad():
-        for layer, (w, b) in zip(linear, case.weights(), strict=True):
-            layer.weight.copy_(torch.from_numpy(w.T))
-            layer.bias.copy_(torch.from_numpy(b))
+    model = torch_model(case)
+    x, y = map(torch.from_numpy, case.data())
+    if x.ndim == 4:
+        x = x.permute(0, 3, 1, 2)
+        x = x if last else x.contiguous()
+        model = model.to(memory_format=torch.channels_last) if last else model
     optimiser = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     loss = torch.nn.functional.mse_loss if case.loss == "mse" else torch.nn.functional.cross_entropy
     forward = torch.compile(model) if compiled else model
-    x, y = map(torch.from_numpy, case.data())
 
     def step() -> object:
         optimiser.zero_grad(set_to_none=True)
@@ -73,12 +102,21 @@ def torch_training(case: Mlp, compiled: bool = False) -> Call:
     return step
 
 
-def torch_product(case: Product, compiled: bool = False) -> Call:
+def torch_product(case: Product | Convolution, last: bool = False) -> Call:
     import torch
 
     torch.set_num_threads(2)
     a, b = map(torch.from_numpy, case.data())
-    return lambda: torch.mm(a, b)
+    if isinstance(case, Product):
+        return lambda: torch.mm(a, b)
+    x, w = a.permute(0, 3, 1, 2), b.permute(3, 2, 0, 1)
+    x, w = (x, w.contiguous(memory_format=torch.channels_last)) if last else (x.contiguous(), w.contiguous())
+
+    def call() -> object:
+        with torch.inference_mode():
+            return torch.nn.functional.conv2d(x, w, padding=case.window // 2)
+
+    return call
 
 
 def numpy_product(case: Product) -> Call:
@@ -86,17 +124,25 @@ def numpy_product(case: Product) -> Call:
     return lambda: a @ b
 
 
-def make(peer: str, case: Mlp | Product) -> Call:
+def peers(case: Case, compiled: bool) -> list[str]:
+    """Who is beside us in a case."""
+    if isinstance(case, Training):
+        images = ["torch-last"] if len(case.shape) == 3 else []
+        return ["torch", *images, *(["torch-compile"] if compiled else [])]
+    return ["torch", "numpy", "probe"] if isinstance(case, Product) else ["torch", "torch-last", "probe"]
+
+
+def make(peer: str, case: Case) -> Call:
     """The call that a peer repeats."""
-    training = isinstance(case, Mlp)
     if peer == "probe":
         return probe()[0]
+    if isinstance(case, Training):
+        if peer == "numbaflux":
+            return numbaflux_training(case)
+        return torch_training(case, peer == "torch-compile", peer == "torch-last")
     if peer == "numpy":
         return numpy_product(case)  # type: ignore[arg-type]
-    if peer == "numbaflux":
-        return numbaflux_training(case) if training else numbaflux_product(case)  # type: ignore[arg-type]
-    compiled = peer == "torch-compile"
-    return torch_training(case, compiled) if training else torch_product(case, compiled)  # type: ignore[arg-type]
+    return numbaflux_product(case) if peer == "numbaflux" else torch_product(case, peer == "torch-last")
 
 
 def run(call: Call, seconds: float) -> float:
@@ -117,9 +163,9 @@ def main() -> None:
     peer, name = sys.argv[1:]
     case = CASES[name]
     call = make(peer, case)
-    scale = 2.0 * case.size**3 / probe()[1] if peer == "probe" else 1.0  # type: ignore[union-attr]
+    scale = case.flops / probe()[1] if peer == "probe" else 1.0  # type: ignore[union-attr]
     value = [call() for _ in range(20)][-1]
-    print(float(value) if isinstance(case, Mlp) else 0.0, flush=True)  # type: ignore[arg-type]
+    print(float(value) if isinstance(case, Training) else 0.0, flush=True)  # type: ignore[arg-type]
     for line in sys.stdin:
         print(scale * run(call, float(line)), flush=True)
 

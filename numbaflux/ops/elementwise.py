@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import lanes
 from ..lowering import Buf, Build, Num, elementwise
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 
@@ -33,7 +34,9 @@ def same(name: str, floats: bool = True) -> Callable[..., Spec]:
 def _kernel(name: str) -> Callable[..., None]:
     def lower(b: Build, out: Buf, *ins: Buf, **numbers: float) -> None:
         given = [Num(numbers[n], out.dtype) for n in sorted(numbers)]  # kernels take them in the order of names
-        elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=COST.get(name, 0.5))
+        cost = COST.get(name, 0.5)
+        if not lanes.elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=cost):
+            elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=cost)
 
     return lower
 

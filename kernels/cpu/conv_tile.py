@@ -1,0 +1,220 @@
+"""Register tiles of a convolution, in LLVM IR: sums over segments (rows of a window) of products along each segment.
+
+As in tile.py: an array as first argument says float32 or float64, pointers are bytes, strides count elements.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..table import IMAGES
+from .tile import Vectors
+
+i64 = ir.IntType(64)
+
+
+def in_bytes(simd, *strides):
+    return [simd.builder.mul(stride, i64(simd.size)) for stride in strides]
+
+
+def offsets(simd, count, limit, stride):
+    """From the first of count rows (or vectors) to each; one beyond the limit repeats the last."""
+    bd = simd.builder
+    last = bd.mul(bd.sub(limit, i64(1)), stride)
+    return [bd.select(bd.icmp_signed("<", i64(i), limit), bd.mul(stride, i64(i)), last) for i in range(count)]
+
+
+def segments_of(simd, segments, depth, outer, inner, start, body):
+    """The values after: for each segment, for each round of its depth, values = body(values, pointers).
+
+    outer: (pointer, bytes from one segment to the next) each; inner: bytes from one round to the next.
+    """
+
+    def segment(values, at):
+        return simd.loop(depth, at, inner, values, body)
+
+    return simd.loop(segments, [p for p, _ in outer], [s for _, s in outer], start, segment)
+
+
+def choice(simd, *cases):
+    """The values of the first case whose address is not 0; (address, values or a function that makes them) each,
+    the last without an address."""
+    bd = simd.builder
+    (address, make), *rest = cases
+    if address is None:
+        return make()
+    with bd.if_else(bd.icmp_signed("!=", address, i64(0))) as (some, none):
+        with some:
+            one, from_one = make(), bd.block
+        with none:
+            two, from_two = choice(simd, *rest), bd.block
+    return [simd.merge((x, from_one), (y, from_two)) for x, y in zip(one, two, strict=True)]
+
+
+def make_pixels(rows, vectors, width):
+    """The intrinsic pixels(like, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start,
+    start_row).
+
+    C[i, j] = start + sum over s, k of A[s*a_seg + i*a_row + k*a_k] B[s*b_seg + k*b_row + j]; i < m <= rows are pixels,
+    j < n channels in lanes. start 0: from zero. Columns are masked; a row beyond m repeats row m - 1.
+    """
+    column = [i64(width * v) for v in range(vectors)]
+
+    @intrinsic
+    def pixels(
+        typing, like, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start, start_row
+    ):  # fmt: skip
+        def generate(context, bd, sig, args):
+            _, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start, start_row = args
+            simd = Vectors(bd, width, like.dtype)
+            c_row, a_row, a_seg, a_k, b_row, b_seg, start_row = in_bytes(
+                simd, c_row, a_row, a_seg, a_k, b_row, b_seg, start_row
+            )
+            in_a, in_c, in_start = (offsets(simd, rows, m, stride) for stride in (a_row, c_row, start_row))
+
+            def tile(masks):
+                def held():
+                    places = [(bd.add(start, o), x, k) for o in in_start for x, k in zip(column, masks, strict=True)]
+                    return [simd.load(*place) for place in places]
+
+                def body(values, at):
+                    row = [simd.load(at[1], x, k) for x, k in zip(column, masks, strict=True)]
+                    new = []
+                    for offset in in_a:
+                        scalar = simd.broadcast(bd.add(at[0], offset))
+                        new += [simd.fma(scalar, x, values[len(new) + v]) for v, x in enumerate(row)]
+                    return new
+
+                first = choice(simd, (start, held), (None, lambda: [simd.zero] * (rows * vectors)))
+                outer = [(a, a_seg), (b, b_seg)]
+                done = segments_of(simd, segments, depth, outer, [a_k, b_row], first, body)
+                places = [(bd.add(c, o), x, k) for o in in_c for x, k in zip(column, masks, strict=True)]
+                for value, place in zip(done, places, strict=True):
+                    simd.store(value, *place)
+
+            masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
+            if width == 64:  # AVX-512 masks at no cost
+                tile(masks)
+            else:
+                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
+                    with whole:
+                        tile([None] * vectors)
+                    with ragged:
+                        tile(masks)
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 15), generate
+
+    return pixels
+
+
+def make_images(rows, vectors, width):
+    """The intrinsic images(like, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start,
+    bias, bias_row).
+
+    C[i, v] = start + sum over s, k of w[s*w_seg + i*w_row + k*w_k] X[s*x_seg + k*IMAGES + v*x_vec]: i < m <= rows are
+    channels, v < n <= vectors pixels, the lanes images. start: C as it is, 0: the number bias[i * bias_row] in all
+    lanes, and that 0 too: zero.
+    """
+
+    @intrinsic
+    def images(
+        typing, like, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias,
+        bias_row,
+    ):  # fmt: skip
+        def generate(context, bd, sig, args):
+            _, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias, b_row = args
+            simd, nothing = Vectors(bd, width, like.dtype), i64(0)
+            c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, x_k = in_bytes(
+                simd, c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, i64(IMAGES)
+            )
+            in_w, in_b, rows_c = (offsets(simd, rows, m, stride) for stride in (w_row, b_row, c_row))
+            in_x, vectors_c = (offsets(simd, vectors, n, stride) for stride in (x_vec, c_vec))
+            in_c = [bd.add(i, v) for i in rows_c for v in vectors_c]
+
+            def held():
+                return [simd.load(start, o, None) for o in in_c]
+
+            def biases():
+                return [value for o in in_b for value in [simd.broadcast(bd.add(bias, o))] * vectors]
+
+            def body(values, at):
+                pixels = [simd.load(at[1], o, None) for o in in_x]
+                new = []
+                for offset in in_w:
+                    scalar = simd.broadcast(bd.add(at[0], offset))
+                    new += [simd.fma(scalar, x, values[len(new) + v]) for v, x in enumerate(pixels)]
+                return new
+
+            zeros = (None, lambda: [simd.zero] * (rows * vectors))
+            first = choice(simd, (start, held), (bias, biases), zeros)
+            done = segments_of(simd, segments, depth, [(w, w_seg), (x, x_seg)], [w_k, x_k], first, body)
+            for value, offset in zip(done, in_c, strict=True):
+                simd.store(value, c, bd.add(offset, nothing), None)
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 17), generate
+
+    return images
+
+
+def make_sums(rows, vectors, width):
+    """The intrinsic sums(like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k).
+
+    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i*IMAGES] B[s*b_seg + k*b_k + v*IMAGES], the first count
+    images of one vector: C is a matrix of numbers, i < m <= rows, v < n <= vectors.
+    """
+
+    @intrinsic
+    def sums(typing, like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k):
+        def generate(context, bd, sig, args):
+            _, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k = args
+            simd = Vectors(bd, width, like.dtype)
+            c_row, a_seg, a_k, b_seg, b_k, step = in_bytes(simd, c_row, a_seg, a_k, b_seg, b_k, i64(IMAGES))
+            in_a, in_b = offsets(simd, rows, m, step), offsets(simd, vectors, n, step)
+            rows_c, columns_c = offsets(simd, rows, m, c_row), offsets(simd, vectors, n, i64(simd.size))
+
+            def tile(mask):
+                def body(values, at):
+                    right = [simd.load(at[1], o, mask) for o in in_b]
+                    new = []
+                    for offset in in_a:
+                        left = simd.load(at[0], offset, mask)
+                        new += [simd.fma(left, x, values[len(new) + v]) for v, x in enumerate(right)]
+                    return new
+
+                places = [simd.pointer(bd.add(c, bd.add(i, v)), simd.item) for i in rows_c for v in columns_c]
+                before = [bd.load(place, align=simd.size) for place in places]
+                zeros = [simd.zero] * (rows * vectors)
+                done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
+                for value, old, place in zip(done, before, places, strict=True):
+                    bd.store(bd.fadd(old, total(simd, value)), place, align=simd.size)
+
+            if width == 64:  # AVX-512 masks at no cost
+                tile(simd.first(count))
+            else:
+                with bd.if_else(bd.icmp_signed(">=", count, i64(simd.lanes))) as (whole, ragged):
+                    with whole:
+                        tile(None)
+                    with ragged:
+                        tile(simd.first(count))
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 13), generate
+
+    return sums
+
+
+def total(simd, value):
+    """The sum of a vector's lanes: halves, quarters and so on."""
+    bd, count = simd.builder, simd.lanes
+    while count > 1:
+        count //= 2
+        nothing = ir.Constant(value.type, ir.Undefined)
+        halves = [ir.Constant(ir.VectorType(ir.IntType(32), count), range_of(i, count)) for i in (0, count)]
+        value = bd.fadd(*(bd.shuffle_vector(value, nothing, half) for half in halves))
+    return bd.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+def range_of(first, count):
+    return list(range(first, first + count))

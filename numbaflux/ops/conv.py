@@ -1,0 +1,381 @@
+"""Convolutions (cross-correlations) of any rank up to 3, and what is the gradient of what: three operations, one
+another's gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import lanes
+from ..kernels.table import IMAGES
+from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, image_block, samples, up, whole
+from ..op import DTypeError, Op, ShapeError, Spec, example, expect
+from .dense import SLOTS, SPEED, Product, _nothing, _panels, lower_product
+from .reduce import BROADCAST, SUM, reduce_lower
+from .spans import Spans, forward_spans, phases, sizes_of
+from .window import SPATIAL, Axis, Pads, Sizes, axes, spatial
+
+_SHOWN = {"stride": (1, 1), "pad": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+FEW = 16  # samples below which the tiles are lines of images
+TILES = 64  # about how many tiles of lines
+ROWS = 96  # rows of a large gradient of weights a tile: what is read of x and dy serves all of them
+
+
+def per_sample(x: Buf) -> int:
+    """Bytes of a sample."""
+    return math.prod(x.shape[1:]) * x.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Blocks of samples, or, of few large images, of output lines: arguments of an entry, and how arrays are cut."""
+
+    n: int
+    lines: int  # of a sample
+    by_lines: bool
+    block: int
+
+    @classmethod
+    def of(cls, n: int, lines: int, nbytes: int) -> Tiling:
+        if n < FEW and lines > 1:
+            return cls(n, lines, True, -(-n * lines // TILES))
+        return cls(n, lines, False, image_block(n, nbytes))
+
+    @property
+    def rows(self) -> int:
+        return self.n * self.lines if self.by_lines else self.n
+
+    @property
+    def each(self) -> int:
+        """Lines of a row."""
+        return 1 if self.by_lines else self.lines
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.rows // self.block)
+
+    def array(self, x: Buf, write: bool = False) -> Array:
+        return whole(x, x.size, write=write) if self.by_lines else cut(x, x.size, write=write)
+
+    def numbers(self) -> tuple[Int | Block, ...]:
+        """The tile's first line, its rows, and the rows from there on."""
+        return Int(0, 1 if self.by_lines else 0), Block(), Int(self.rows, -1)
+
+
+def padded(b: Build, x: Buf, before: int, behind: int) -> Buf:
+    """x with columns of zeros along its last spatial axis."""
+    if before == behind == 0:
+        return x
+    *outer, w, c = x.shape
+    wide, n, lines = w + before + behind, x.shape[0], math.prod(outer)
+    out = b.temp((*outer, wide, c), x.dtype)
+    rows = lines if n < FEW else n
+    block = elements_block(rows, out.size // rows) if n < FEW else image_block(n, per_sample(out))
+    b.add("move.place", cut(out, lines, wide, c, write=True), cut(x, lines, w, c), Int(before), Int(1),
+          rows=rows, block=block)  # fmt: skip
+    return out
+
+
+def padded_lanes(b: Build, t: Buf, n: int, spans: Spans, c: int, before: int, behind: int) -> Buf:
+    """The same in lanes."""
+    if before == behind == 0:
+        return t
+    lines, w = spans[0].size * spans[1].size, spans[2].size
+    wide, inner = w + before + behind, c * IMAGES
+    out = lanes.temp(b, n, lines * wide * c, t)
+    target, source = lanes.as_lanes(out, True, (lines, wide, inner)), lanes.as_lanes(t, False, (lines, w, inner))
+    lanes.add(b, "move.place", target, source, Int(before), Int(1), n=n, work=0.3 * out.size)
+    return out
+
+
+def in_lanes(x_shape: Sizes, w_shape: Sizes, groups: int, found: Sequence[Axis], itemsize: int) -> bool:
+    """Whether a convolution of these sizes, and its gradients with it, runs on images in lanes."""
+    c, o = x_shape[-1], w_shape[-1]
+    large = max(math.prod(x_shape[1:]), math.prod(a.out for a in found) * o)
+    return groups == 1 and lanes.worth(x_shape[0], max(c, o), large * itemsize)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one entry of a convolution computes: some places of y, with its weights (taps, c / groups, o)."""
+
+    spans: Spans
+    w: Buf
+
+    def work(self, n: int) -> float:
+        return n * math.prod(s.out for s in self.spans) * self.w.size / SPEED + 30
+
+
+def correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Part], groups: int, side: bool) -> None:
+    """The entries of a convolution; side: on images in lanes."""
+    pad = max(p.spans[2].before for p in parts), max(p.spans[2].behind for p in parts)
+    (_correlate_lanes if side else _correlate)(b, out, x, bias, parts, groups, pad)
+
+
+def _correlate_lanes(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Part], groups: int,
+                     pad: tuple[int, int]) -> None:  # fmt: skip
+    n, c, o = x.shape[0], x.shape[-1], out.shape[-1]
+    source = padded_lanes(b, lanes.read(b, x), n, parts[0].spans, c, *pad)
+    y = lanes.temp(b, n, lanes.features(out), out)
+    for part in parts:
+        given = whole(bias, o) if bias else _nothing(part.w)
+        sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, 1)
+        lanes.add(b, "conv.conv_images", lanes.as_lanes(y, write=True), lanes.as_lanes(source),
+                  whole(part.w, part.w.size), given, sizes, Block(), Int(n, -1), n=n, work=part.work(n))  # fmt: skip
+    lanes.written(b, out, y)
+
+
+def _correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Part], groups: int,
+               pad: tuple[int, int]) -> None:  # fmt: skip
+    n, c, o = x.shape[0], x.shape[-1], out.shape[-1]
+    source = padded(b, x, *pad)
+    for part in parts:
+        given = whole(bias, o) if bias else _nothing(part.w)
+        lines = part.spans[0].out * part.spans[1].out
+        tiling = Tiling.of(n, lines, max(per_sample(x), per_sample(out)))
+        packed = groups == 1 and part.w.size > 0
+        w = _panels(b, Product(o, o, part.w.size // o, 0, 0, o, 1), part.w) if packed else part.w
+        sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, tiling.each)
+        b.add("conv.conv", tiling.array(out, write=True), tiling.array(source), whole(w, w.size), given, sizes,
+              *tiling.numbers(), Int(int(packed)), rows=tiling.rows, block=tiling.block, work=part.work(n))  # fmt: skip
+
+
+def _plain(found: Sequence[Axis], groups: int) -> bool:
+    """Whether a convolution is a product of matrices: one tap, one group, every element."""
+    return groups == 1 and all(a == Axis(a.size, 1) for a in found)
+
+
+def _check(name: str, x: Spec, w: Spec, other: Sequence[tuple[str, Spec]], given: str) -> None:
+    """w of x's rank and dtype; x, or what stands for it, is named by given."""
+    spatial(name, x)
+    rank = len(x.shape)
+    expect(len(w.shape) == rank, name, "w", f"of {rank} axes (window, in // groups, out)", str(w.shape),
+           error=ShapeError)  # fmt: skip
+    expect(0 not in w.shape, name, "w", "not empty", str(w.shape), error=ShapeError)
+    for argument, a in (("w", w), *other):
+        expect(a.dtype == x.dtype, name, argument, f"of {x.dtype} as {given}", str(a.dtype),
+               "x.astype(np.float32) or nf.f64(model)", DTypeError)  # fmt: skip
+
+
+def _bias_fits(name: str, bias: Spec | None, o: int) -> None:
+    expect(bias is None or bias.shape == (o,), name, "b", f"of shape ({o},)", str(bias and bias.shape),
+           error=ShapeError)  # fmt: skip
+
+
+def _conv_shape(x: Spec, w: Spec, b: Spec | None, stride: Sizes, pad: Pads, dilation: Sizes, groups: int) -> Spec:
+    _check("conv", x, w, [("b", b)] if b else [], "x")
+    c, o = w.shape[-2] * groups, w.shape[-1]
+    expect(x.shape[-1] == c, "conv", "x", f"of {c} channels", f"shape {x.shape}", error=ShapeError)
+    expect(o % groups == 0, "conv", "w", f"with a multiple of {groups} output channels", str(w.shape), error=ShapeError)
+    _bias_fits("conv", b, o)
+    found = axes("conv", x.shape[1:-1], w.shape[:-2], stride, pad, dilation)
+    return Spec((x.shape[0], *(a.out for a in found[SPATIAL - len(stride) :]), o), x.dtype)
+
+
+def _conv_lower(b: Build, out: Buf, x: Buf, w: Buf, bias: Buf | None, stride: Sizes, pad: Pads, dilation: Sizes,
+                groups: int) -> None:  # fmt: skip
+    found = axes("conv", x.shape[1:-1], w.shape[:-2], stride, pad, dilation)
+    if _plain(found, groups):
+        k, n = w.shape[-2:]
+        lower_product(b, Product(x.size // k, n, k, k, 1, n, 1), out, x, w, bias)
+        return
+    side = in_lanes(x.shape, w.shape, groups, found, x.dtype.itemsize)
+    correlate(b, out, x, bias, [Part(forward_spans(found), w)], groups, side)
+
+
+def _window(c: Any) -> dict[str, Any]:
+    return {name: c.attrs[name] for name in ("stride", "pad", "dilation", "groups")}
+
+
+def _grad_b(c: Any, dy: Any) -> Any:
+    """The sum over all but the channels; of images in lanes without leaving them."""
+    x, w = c.x, c.inputs[1]
+    found = axes("conv", x.shape[1:-1], w.shape[:-2], c.attrs["stride"], c.attrs["pad"], c.attrs["dilation"])
+    if not _plain(found, c.attrs["groups"]) and in_lanes(x.shape, w.shape, c.attrs["groups"], found, x.dtype.itemsize):
+        return c.apply(LANE_SUM, dy)
+    return c.apply(SUM, dy, start=0, stop=len(dy.shape) - 1, scale=1.0)
+
+
+def _lane_sum_lower(b: Build, out: Buf, x: Buf) -> None:
+    """Lane by lane, tile by tile; then the tiles in order, then the lanes."""
+    n, size = x.shape[0], out.size * IMAGES
+    tiles = -(-n // samples(n))
+    slots = b.temp((tiles, size), x.dtype)
+    lanes.add(b, "conv.conv_images_grad_b", Array(slots, (size,), per_tile=size, write=True),
+              lanes.as_lanes(lanes.read(b, x)), Block(), Int(n, -1), n=n, work=0.3 * x.size)  # fmt: skip
+    joined = b.temp((size,), x.dtype)
+    b.add("reduce.sum_slots", whole(joined, write=True), whole(slots), Int(0), rows=1, block=1)
+    reduce_lower("sum", b, out, joined.part(0, out.size, IMAGES), 1, 2, scale=1.0)
+
+
+def _lane_sum_shape(x: Spec) -> Spec:
+    spatial("lane_sum", x)
+    return Spec(x.shape[-1:], x.dtype)
+
+
+# the sum over all but the channels, on images in lanes
+LANE_SUM = Op(
+    "lane_sum",
+    _lane_sum_shape,
+    _lane_sum_lower,
+    (lambda c, dy: c.apply(BROADCAST, dy, start=0, sizes=tuple(c.x.shape[:-1])),),
+    examples=(example("f", (16, 4, 4, 5)),),
+)
+
+
+# y[n, i, :] = b + sum over taps t of x[n, i stride + t dilation - pad, :] w[t], in any number of spatial axes
+CONV: Op = Op(
+    "conv",
+    _conv_shape,
+    _conv_lower,
+    (
+        lambda c, dy: c.apply(CONV_GRAD_X, dy, c.inputs[1], None, size=tuple(c.x.shape[1:-1]), **_window(c)),
+        lambda c, dy: c.apply(CONV_GRAD_W, c.x, dy, window=tuple(c.inputs[1].shape[:-2]), **_window(c)),
+        _grad_b,
+    ),
+    examples=(
+        example("fff", (2, 4, 4, 3), (3, 3, 3, 5), (5,), **_SHOWN),
+        example("fff", (16, 4, 4, 3), (3, 3, 3, 5), (5,), **_SHOWN),
+    ),
+)
+
+
+def _grad_x_shape(dy: Spec, w: Spec, b: Spec | None, size: Sizes, stride: Sizes, pad: Pads, dilation: Sizes,
+                  groups: int) -> Spec:  # fmt: skip
+    name = "conv_transpose"
+    _check(name, dy, w, [("b", b)] if b else [], "x")
+    o, c = w.shape[-1], w.shape[-2] * groups
+    expect(dy.shape[-1] == o, name, "x", f"of {o} channels", f"shape {dy.shape}", error=ShapeError)
+    _bias_fits(name, b, c)
+    found = axes(name, size, w.shape[:-2], stride, pad, dilation)[SPATIAL - len(stride) :]
+    out = tuple(a.out for a in found)
+    expect(dy.shape[1:-1] == out, name, "x", f"of spatial sizes {out}", f"shape {dy.shape}", error=ShapeError)
+    return Spec((dy.shape[0], *size, c), dy.dtype)
+
+
+def _flipped(b: Build, w: Buf, spans: Spans, c: int, o: int, groups: int) -> Buf:
+    """The weights of one phase, (taps, o / groups, c)."""
+    taps = math.prod(s.taps for s in spans)
+    f = b.temp((taps, o // groups, c), w.dtype)
+    b.add("conv.flip", cut(f, f.size, write=True), whole(w, w.size), sizes_of(spans, o, c, groups, 1), Int(0, 1),
+          rows=taps, block=elements_block(taps, o // groups * c), work=0.5 * f.size)  # fmt: skip
+    return f
+
+
+def _grad_x_lower(b: Build, out: Buf, dy: Buf, w: Buf, bias: Buf | None, size: Sizes, stride: Sizes, pad: Pads,
+                  dilation: Sizes, groups: int) -> None:  # fmt: skip
+    found = axes("conv_transpose", size, w.shape[:-2], stride, pad, dilation)
+    c, o = out.shape[-1], dy.shape[-1]
+    if _plain(found, groups):
+        lower_product(b, Product(dy.size // o, c, o, o, 1, 1, o), out, dy, w, bias)
+        return
+    side = in_lanes(out.shape, w.shape, groups, found, out.dtype.itemsize)
+    parts = []
+    for d, weights_d in phases(found[0]):
+        for h, weights_h in phases(found[1]):
+            for v, weights_w in phases(found[2]):
+                flipped = _flipped(b, w, (weights_d, weights_h, weights_w), c, o, groups)
+                parts.append(Part((d, h, v), flipped))
+    correlate(b, out, dy, bias, parts, groups, side)
+
+
+# the transposed convolution: dx of CONV, and an operation of its own; size: the spatial sizes of the result
+CONV_GRAD_X: Op = Op(
+    "conv_grad_x",
+    _grad_x_shape,
+    _grad_x_lower,
+    (
+        lambda c, g: c.apply(CONV, g, c.inputs[1], None, **_window(c)),
+        lambda c, g: c.apply(CONV_GRAD_W, g, c.x, window=tuple(c.inputs[1].shape[:-2]), **_window(c)),
+        lambda c, g: c.apply(SUM, g, start=0, stop=len(g.shape) - 1, scale=1.0),
+    ),
+    examples=(
+        example("fff", (2, 4, 4, 5), (3, 3, 3, 5), (3,), size=(4, 4), **_SHOWN),
+        example("fff", (16, 4, 4, 5), (3, 3, 3, 5), (3,), size=(4, 4), **_SHOWN),
+    ),
+)
+
+
+def _grad_w_shape(x: Spec, dy: Spec, window: Sizes, groups: int, **attrs: Any) -> Spec:
+    return Spec((*window, x.shape[-1] // groups, dy.shape[-1]), x.dtype)
+
+
+def _grad_w_lower(b: Build, out: Buf, x: Buf, dy: Buf, window: Sizes, stride: Sizes, pad: Pads, dilation: Sizes,
+                  groups: int) -> None:  # fmt: skip
+    found = axes("conv", x.shape[1:-1], window, stride, pad, dilation)
+    c, o = x.shape[-1], dy.shape[-1]
+    if _plain(found, groups):
+        lower_product(b, Product(c, o, x.size // c, 1, c, o, 1), out, x, dy)
+    elif in_lanes(x.shape, out.shape, groups, found, x.dtype.itemsize):
+        _grad_w_lanes(b, out, x, dy, forward_spans(found))
+    else:
+        _grad_w(b, out, x, dy, forward_spans(found), groups)
+
+
+def _grad_w_lanes(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans) -> None:
+    """Each tile of images adds up in a place of its own."""
+    n, c, o = x.shape[0], x.shape[-1], dy.shape[-1]
+    pads = spans[2].before, spans[2].behind
+    slots = _slots(b, out, -(-n // samples(n)))
+    source = padded_lanes(b, lanes.read(b, x), n, spans, c, *pads)
+    sizes = sizes_of((*spans[:2], spans[2].padded(*pads)), c, o, 1, 1)
+    lanes.add(b, "conv.conv_images_grad_w", Array(slots, (out.size,), per_tile=out.size, write=True),
+              lanes.as_lanes(source), lanes.as_lanes(lanes.read(b, dy)), sizes, Block(), Int(n, -1),
+              n=n, work=dy.size * out.size / o / SPEED + 30)  # fmt: skip
+    _sum(b, out, slots)
+
+
+def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> None:
+    """In places of their own too, where these take less memory than x and dy; else each tile has rows of its own."""
+    n, c, o = x.shape[0], x.shape[-1], dy.shape[-1]
+    pads = spans[2].before, spans[2].behind
+    source = padded(b, x, *pads)
+    tiling = Tiling.of(n, spans[0].out * spans[1].out, max(per_sample(x), per_sample(dy)))
+    sizes = sizes_of((*spans[:2], spans[2].padded(*pads)), c, o, groups, tiling.each)
+    rows, work = out.size // o, dy.size * out.size / o / SPEED + 30
+    if tiling.tiles == 1 or tiling.tiles * out.size * SLOTS <= x.size + dy.size:
+        slots = _slots(b, out, tiling.tiles)
+        b.add("conv.conv_grad_w", Array(slots, (out.size,), per_tile=out.size, write=True), tiling.array(source),
+              tiling.array(dy), sizes, Int(0), Int(rows), *tiling.numbers(),
+              rows=tiling.rows, block=tiling.block, fixed=True, work=work)  # fmt: skip
+        _sum(b, out, slots)
+    else:
+        every = Int(tiling.rows)
+        block = min(rows, max(ROWS, up(-(-rows // TILES), 8)))
+        b.add("conv.conv_grad_w", cut(out, out.size, write=True), whole(source, source.size), whole(dy, dy.size), sizes,
+              Int(0, 1), Block(), Int(0), every, every, rows=rows, block=block, work=work)  # fmt: skip
+
+
+def _slots(b: Build, out: Buf, tiles: int) -> Buf:
+    """A place for each tile's part of a gradient of weights."""
+    return out if tiles == 1 else b.temp((tiles, out.size), out.dtype)
+
+
+def _sum(b: Build, out: Buf, slots: Buf) -> None:
+    """Their sum, in order."""
+    if slots is out:
+        return
+    o = out.shape[-1]
+    rows, tiles = out.size // o, slots.shape[0]
+    b.add("reduce.sum_slots", cut(out, out.size, write=True), whole(slots, tiles, out.size), Int(0, o),
+          rows=rows, block=elements_block(rows, o * tiles))  # fmt: skip
+
+
+# dw: of CONV for x and dy
+CONV_GRAD_W: Op = Op(
+    "conv_grad_w",
+    _grad_w_shape,
+    _grad_w_lower,
+    (
+        lambda c, g: c.apply(CONV_GRAD_X, c.inputs[1], g, None, size=tuple(c.x.shape[1:-1]), **_window(c)),
+        lambda c, g: c.apply(CONV, c.x, g, None, **_window(c)),
+    ),
+    examples=(
+        example("ff", (2, 4, 4, 3), (2, 4, 4, 5), window=(3, 3), **_SHOWN),
+        example("ff", (64, 4, 4, 3), (64, 4, 4, 5), window=(3, 3), **_SHOWN),
+    ),
+)
+
+OPS = (CONV, CONV_GRAD_X, CONV_GRAD_W, LANE_SUM)
