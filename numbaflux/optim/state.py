@@ -4,74 +4,20 @@ segments."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..lowering import Buf, Build, cut, elements_block, whole
+from ..lowering import Build, as_buf
 from ..memory import aligned
 from ..op import DTypeError, NonFiniteError, PlanError, ShapeError, expect
-from ..plan import Plan, as_buf
+from ..plan import Plan
 from ..tree import PARAM, Leaf, fields, layers, leaves, put
-from .rules import HYPER, Rule
+from .chain import AccumGrad, OptimiserChain
+from .rules import HYPER, START, Record, Rule, kind
+from .vectors import Segment, Stage, Vectors, up
 
-ALIGN = 16  # elements: each segment starts on a cache line of its own
-
-
-@dataclass
-class Segment:
-    """One parameter's place in the vectors. ties: other paths of the same array."""
-
-    path: str
-    start: int
-    shape: tuple[int, ...]
-    frozen: bool = False
-    ties: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    def of(self, vector: np.ndarray) -> np.ndarray:
-        return vector[self.start : self.start + self.size].reshape(self.shape)
-
-
-@dataclass
-class Vectors:
-    """The flat vectors of one dtype."""
-
-    params: np.ndarray
-    grads: np.ndarray
-    states: dict[str, np.ndarray]
-    segments: list[Segment]
-    bufs: dict[str, Buf] = field(default_factory=dict)
-    starts: dict[int, Segment] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.starts = {s.start: s for s in self.segments}
-        self.bufs = {name: as_buf(v) for name, v in {"params": self.params, "grads": self.grads, **self.states}.items()}
-
-    def buf(self, name: str, s: Segment) -> Buf:
-        return self.bufs[name].part(s.start, *s.shape)
-
-    def runs(self) -> Iterable[tuple[int, int]]:
-        """Stretches of segments that are not frozen."""
-        start = end = 0
-        for s in self.segments:
-            if s.frozen:
-                if end > start:
-                    yield start, end
-                start = s.start + up(s.size)
-            end = s.start + up(s.size)
-            start = end if s.frozen else start
-        if end > start:
-            yield start, end
-
-
-def up(n: int) -> int:
-    return -(-n // ALIGN) * ALIGN
+WORDS = len(HYPER)
 
 
 class OptState:
@@ -84,8 +30,7 @@ class OptState:
 
     def __init__(self, rule: Rule, vectors: dict[np.dtype[Any], Vectors]) -> None:
         self.rule, self.vectors = rule, vectors
-        self.hyper = rule.hyper()
-        self.hyper_buf = as_buf(self.hyper)
+        self.hyper = np.concatenate([m.hyper() for m in rule.members])  # one after another, WORDS numbers each
         self.version = 0  # counts what a plan depends on: frozen segments, a move to another state
         self.moved = False
         self._update: tuple[int, Plan] | None = None
@@ -97,7 +42,7 @@ class OptState:
     @property
     def step(self) -> int:
         """Updates done so far."""
-        return int(self.hyper[0])
+        return int(self.hyper[HYPER.index("step") - WORDS])
 
     def find(self, array: Any) -> tuple[Vectors, Segment] | None:
         """Where a parameter lies, if it is one of this state's."""
@@ -109,16 +54,16 @@ class OptState:
         return (vectors, found) if found is not None and found.shape == array.shape else None
 
     def lower(self, build: Build) -> None:
-        """The entries of one update: each rule's pass over the stretches that are not frozen, then the count."""
-        for v in self.vectors.values():
-            for start, end in v.runs():
-                size = end - start
-                parts = [v.bufs[name].part(start, size) for name in ("params", *self.rule.states)]
-                build.add(
-                    self.rule.kernel, *(cut(p, write=True) for p in parts), cut(v.bufs["grads"].part(start, size)),
-                    whole(self.hyper_buf), rows=size, block=elements_block(size, 1), work=0.8 * size, commits=True,
-                )  # fmt: skip
-        build.add("optim.tick", whole(self.hyper_buf, write=True), rows=1, block=1, commits=True)
+        """The entries of one update: in a chain, first a copy of the gradients for its members to change."""
+        numbers, members, vectors = as_buf(self.hyper), self.rule.members, list(self.vectors.values())
+        gradient = "scratch" if len(members) > 1 else "grads"
+        for i, member in enumerate(members):
+            own = numbers.part(i * WORDS, WORDS)
+            later = numbers.part((i + 1) * WORDS, len(members) - i - 1, WORDS)
+            stage = Stage(build, vectors, own, later, gradient, _prefix(self.rule, i))
+            if i == 0 and gradient == "scratch":
+                stage.passes("elementwise.copy", ("scratch",), ("grads",), numbers=False)
+            member.lower(stage)
 
     def run_update(self) -> None:
         """Apply the rule to the gradients that stand in the vectors."""
@@ -141,7 +86,9 @@ def setup(rule: Rule, model: Any) -> OptState:
     >>> setup(rule=__import__("numbaflux").Adam(), model={"w": np.ones(3, np.float32)})
     OptState(Adam(eta=0.001, beta=(0.9, 0.999), eps=1e-08), 3 parameters in 1 arrays, 0 frozen, step 0)
     """
-    expect(isinstance(rule, Rule), "setup", "rule", "a rule such as nf.Adam()", type(rule).__name__, error=DTypeError)
+    got = kind(rule)
+    cure = f"nf.OptimiserChain(nf.{got}(...), nf.Descent(...))" if isinstance(rule, Record) else ""
+    expect(isinstance(rule, Rule), "setup", "rule", "a rule such as nf.Adam()", got, cure, DTypeError)
     found: dict[int, list[Leaf]] = {}
     for leaf in leaves(model):
         if leaf.kind == PARAM and leaf.array.dtype.kind == "f":
@@ -169,14 +116,29 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]]) -> Vecto
     for first, *others in group:
         segments.append(Segment(first.path, size, first.array.shape, ties=tuple(o.path for o in others)))
         size += up(first.array.size)
-    made = [aligned(size * dtype.itemsize).view(dtype) for _ in range(2 + len(rule.states))]
-    vectors = Vectors(made[0], made[1], dict(zip(rule.states, made[2:], strict=True)), segments)
+
+    def vector(length: int = size) -> np.ndarray:
+        return aligned(length * dtype.itemsize).view(dtype)
+
+    states = {}
+    for i, member in enumerate(rule.members):
+        for name in member.states:
+            state = states[_prefix(rule, i) + name] = vector()
+            start = member.start(name)
+            for s in segments if start else ():  # what lies between them stays 0
+                s.of(state)[...] = start
+    vectors = Vectors(vector(), vector(), vector(size if len(rule.members) > 1 else 0), states, segments)
     for s, tied in zip(segments, group, strict=True):
         view = s.of(vectors.params)
         view[...] = tied[0].array
         for leaf in tied:
             put(leaf.owner, leaf.key, view)
     return vectors
+
+
+def _prefix(rule: Rule, i: int) -> str:
+    """Of the state vectors' names of member i: a chain's members may keep vectors of one name."""
+    return f"{i}." if len(rule.members) > 1 else ""
 
 
 def _hold(model: Any, state: OptState) -> None:
@@ -262,8 +224,12 @@ def _mark(state: OptState, what: Any, frozen: bool, where: str) -> None:
         hit = [pair[1] for pair in found if pair]
     expect(bool(hit), where, "what", "the path of a parameter or layer, or a layer", repr(what),
            f"paths begin with {[s.path for s in state.segments][:4]}")  # fmt: skip
-    for s in hit:
-        s.frozen = frozen
+    sums = [f"{i}.sum" for i, member in enumerate(state.rule.members) if isinstance(member, AccumGrad)]
+    for v in state.vectors.values():
+        for s in [s for s in v.segments if s in hit and s.frozen != frozen]:
+            s.frozen = frozen
+            for name in sums:  # of gradients from before: a parameter takes part from now on
+                s.of(v.states[name])[...] = 0
     state.version += 1
 
 
@@ -274,19 +240,23 @@ def _below(path: str, root: str) -> bool:
 def adjust(opt_state: OptState, **numbers: float) -> None:
     """Change numbers of the rule: adjust(opt_state, eta=1e-4). Compiled steps see it at once.
 
+    In a chain each member that has the number changes.
+
     >>> import numbaflux as nf
     >>> state = nf.setup(nf.Adam(), nf.Dense(2, 1))
     >>> nf.adjust(state, eta=1e-4)
     >>> state.rule.eta
     0.0001
     """
-    name = type(opt_state.rule).__name__
-    known = {f.name for f in dataclasses.fields(opt_state.rule)}  # type: ignore[arg-type]
+    rule = opt_state.rule
+    known = {name for member in rule.members for name in member.adjustable}
     unknown = sorted(set(numbers) - known)
-    expect(not unknown, "adjust", "numbers", f"of {name}: {sorted(known)}", str(unknown))
-    rule = dataclasses.replace(opt_state.rule, **numbers)  # type: ignore[type-var]
-    opt_state.rule = rule
-    fresh = dict(zip(HYPER, rule.hyper(), strict=True))
-    for i, key in enumerate(HYPER):
-        if key not in ("step", "power1", "power2"):
-            opt_state.hyper[i] = fresh[key]
+    expect(not unknown, "adjust", "numbers", f"of {type(rule).__name__}: {sorted(known)}", str(unknown))
+    members: list[Any] = [
+        dataclasses.replace(m, **{k: v for k, v in numbers.items() if k in m.adjustable})  # type: ignore[type-var]
+        for m in rule.members
+    ]
+    opt_state.rule = OptimiserChain(*members) if isinstance(rule, OptimiserChain) else members[0]
+    given = [name not in START for name in HYPER]
+    for row, member in zip(opt_state.hyper.reshape(-1, WORDS), members, strict=True):
+        row[given] = member.hyper()[given]

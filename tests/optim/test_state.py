@@ -7,7 +7,7 @@ import pytest
 
 import numbaflux as nf
 from numbaflux import functions as F
-from numbaflux.optim.state import ALIGN
+from numbaflux.optim.vectors import ALIGN
 from tests.steps import RULES, X, Y, bits, everything, grads_of, loss, mlp, raises
 
 # -------------------------------------------------------------------------------------------------------------- setup
@@ -105,7 +105,7 @@ def test_what_cannot_be_set_up(model, kind, text):
 
 
 def test_a_rule_must_be_a_rule():
-    with raises(nf.DTypeError, "setup: rule must be a rule such as nf.Adam(), got type"):
+    with raises(nf.DTypeError, "setup: rule must be a rule such as nf.Adam(), got the class Adam"):
         nf.setup(nf.Adam, mlp())
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from numbaflux.kernels.cpu import optim
 from numbaflux.optim.rules import HYPER
 from tests.entries import call
 
@@ -79,7 +80,101 @@ def test_adam_leaves_a_parameter_without_gradient_alone(dtype):
     np.testing.assert_array_equal(p, before)
 
 
+def test_numbers_stand_where_kernels_read_them():
+    assert [getattr(optim, name.upper()) for name in HYPER] == list(range(len(HYPER)))
+
+
+def numbers(**given):
+    return np.array([given.get(name, 0.0) for name in HYPER])
+
+
 def test_tick_changes_what_it_counts_only():
-    hyper = np.arange(1.0, 10.0)
+    hyper = np.arange(1.0, 1.0 + len(HYPER))
+    hyper[HYPER.index("wait")] = 0
+    right = hyper.copy()
+    right[:3] = 2, 8, 15
     call("optim.tick", hyper)
-    assert hyper.tolist() == [2, 8, 15, 4, 5, 6, 7, 8, 9]
+    assert hyper.tolist() == right.tolist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("kernel", "states"),
+    [("descent", 0), ("momentum", 1), ("rmsprop", 1), ("rmsprop_centred", 2), ("adadelta", 2), ("adam", 2),
+     ("adam_variant", 2), ("adamax", 2), ("amsgrad", 3), ("oadam", 3), ("lion", 1), ("rprop", 2)],
+)  # fmt: skip
+def test_a_rule_that_waits_changes_nothing(kernel, states, dtype):
+    p, gs, hyper = start(33, dtype, eta=0.1, eps=1e-8, wait=1.0, beta1=0.5, beta2=0.5, ell1=0.5, ell2=1.2, gamma2=1.0)
+    held = [p, *(gs[i].copy() for i in range(states)), hyper]
+    before = [x.copy() for x in held]
+    call(f"optim.{kernel}", *held[:-1], gs[4], hyper)
+    call("optim.tick", hyper)
+    assert all((x == y).all() for x, y in zip(held, before, strict=True))
+    hyper[HYPER.index("wait")] = 0.0
+    call(f"optim.{kernel}", *held[:-1], gs[4], hyper)
+    assert not any((x == y).all() for x, y in zip(held[:-1], before, strict=False))
+
+
+# -------------------------------------------------------------------------------------------------------------- norms
+
+TALL = [("f4", 1e-30), ("f4", 1.0), ("f4", 1e30), ("f8", 1e-280), ("f8", 1e-160), ("f8", 1.0), ("f8", 1e250)]
+
+
+@pytest.mark.parametrize(("dtype", "size"), TALL)
+@pytest.mark.parametrize("n", [1, 15, 1024, 1025, 5000])
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 7.0, 1e5])
+def test_a_norm_is_that_of_extended_precision_whatever_its_size(n, p, dtype, size):
+    """The slots of two parts, and what brings the norm of both to omega."""
+    rng = np.random.default_rng(n)
+    parts = [(rng.normal(size=n) * size).astype(dtype), (rng.normal(size=7) * size / 1e10).astype(dtype)]
+    hyper, slots, factor = numbers(p=p, omega=size / 3), np.full((2, 2), np.nan), np.full(1, np.nan)
+    for slot, h in zip(slots, parts, strict=True):
+        call("optim.norm", slot, h, hyper)
+    call("optim.join", factor, slots, hyper)
+    every = np.abs(np.concatenate(parts).astype(LD))
+    largest = every.max()
+    right = min(LD(size / 3) / (largest * ((every / largest) ** LD(p)).sum() ** (1 / LD(p))), 1)
+    np.testing.assert_allclose(factor, np.float64(right), rtol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "size"), TALL)
+def test_clipped_gradients_have_the_norm_that_was_asked_for(dtype, size):
+    h = (np.random.default_rng(0).normal(size=3000) * size).astype(dtype)
+    before, slot, factor = h.copy(), np.zeros(2), np.zeros(1)
+    hyper = numbers(p=2.0, omega=size / 2, delta=np.inf)
+    call("optim.norm", slot, h, hyper)
+    call("optim.join", factor, slot[None], hyper)
+    call("optim.clip", h, factor, hyper)
+    assert abs(np.sqrt(((h.astype(LD) / size) ** 2).sum()) - 0.5) < 1e-6
+    np.testing.assert_allclose(h / np.abs(h).max(), before / np.abs(before).max(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("omega", [0.0, 1.0, 1e308])
+def test_gradients_of_zero_are_left_alone(dtype, omega):
+    slot, factor, hyper = np.zeros(2), np.zeros(1), numbers(p=2.0, omega=omega)
+    call("optim.norm", slot, np.zeros(50, dtype), hyper)
+    call("optim.join", factor, slot[None], hyper)
+    assert factor == 1.0
+
+
+# ------------------------------------------------------------------------------------------------------- accumulation
+
+
+def test_the_gate_opens_for_each_nth_gradient_and_a_new_n_counts_from_the_next_on():
+    hyper, later, opened = numbers(n=3.0), np.zeros((2, len(HYPER))), []
+    for t in range(1, 12):
+        if t == 5:
+            hyper[HYPER.index("n")] = 2.0  # in the middle of the second three
+        call("optim.gate", later, hyper)
+        waits = later[:, HYPER.index("wait")]
+        assert waits[0] == waits[1] and later.sum() == waits.sum()
+        opened += [t] if waits[0] == 0 else []
+    assert opened == [3, 6, 8, 10]
+
+
+def test_a_gate_that_waits_counts_nothing_and_keeps_those_after_it_waiting():
+    hyper, later = numbers(n=1.0, wait=1.0), np.zeros((1, len(HYPER)))
+    before = hyper.copy()
+    call("optim.gate", later, hyper)
+    assert (hyper == before).all() and later[0, HYPER.index("wait")] == 1

@@ -1,0 +1,106 @@
+"""The flat vectors of a model's parameters, their segments, and the passes of an update over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..lowering import Buf, Build, as_buf, cut, elements_block, whole
+
+ALIGN = 16  # elements: each segment starts on a cache line of its own
+
+
+@dataclass
+class Segment:
+    """One parameter's place in the vectors. ties: other paths of the same array."""
+
+    path: str
+    start: int
+    shape: tuple[int, ...]
+    frozen: bool = False
+    ties: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def of(self, vector: np.ndarray) -> np.ndarray:
+        return vector[self.start : self.start + self.size].reshape(self.shape)
+
+
+@dataclass
+class Vectors:
+    """The flat vectors of one dtype. scratch: the gradients as a chain's members leave them; empty for a rule alone."""
+
+    params: np.ndarray
+    grads: np.ndarray
+    scratch: np.ndarray
+    states: dict[str, np.ndarray]
+    segments: list[Segment]
+    bufs: dict[str, Buf] = field(default_factory=dict)
+    starts: dict[int, Segment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.starts = {s.start: s for s in self.segments}
+        known = {"params": self.params, "grads": self.grads, "scratch": self.scratch, **self.states}
+        self.bufs = {name: as_buf(v) for name, v in known.items()}
+
+    def buf(self, name: str, s: Segment) -> Buf:
+        return self.bufs[name].part(s.start, *s.shape)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Stretches of segments that are not frozen."""
+        start = end = 0
+        for s in self.segments:
+            if s.frozen:
+                if end > start:
+                    yield start, end
+                start = s.start + up(s.size)
+            end = s.start + up(s.size)
+            start = end if s.frozen else start
+        if end > start:
+            yield start, end
+
+
+def up(n: int) -> int:
+    return -(-n // ALIGN) * ALIGN
+
+
+@dataclass
+class Stage:
+    """Where one member of a chain, or a rule alone, adds its entries of an update.
+
+    numbers: its own in memory; later: those of the members after it; gradient: the vector in which it finds the
+    gradients; prefix: of its states' names.
+    """
+
+    build: Build
+    vectors: list[Vectors]
+    numbers: Buf
+    later: Buf
+    gradient: str
+    prefix: str
+
+    def passes(self, kernel: str, written: tuple[str, ...], read: tuple[str, ...] = (), numbers: bool = True) -> None:
+        """kernel(*written, *read, numbers) over each stretch that is not frozen."""
+        for v in self.vectors:
+            for start, end in v.runs():
+                size = end - start
+                out, given = ([v.bufs[name].part(start, size) for name in names] for names in (written, read))
+                self.over(size, kernel, *(cut(b, write=True) for b in out), *map(cut, given),
+                          *([whole(self.numbers)] if numbers else []))  # fmt: skip
+
+    def over(self, size: int, kernel: str, *args: Any, fixed: bool = False) -> None:
+        """An entry over that many elements, in the part of the step that changes what lasts."""
+        self.build.add(kernel, *args, rows=size, block=elements_block(size, 1), fixed=fixed, work=0.8 * size,
+                       commits=True)  # fmt: skip
+
+    def once(self, kernel: str, *args: Any) -> None:
+        """An entry of one tile."""
+        self.build.add(kernel, *args, rows=1, block=1, commits=True)
+
+    def states(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self.prefix + name for name in names)
