@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .op import DTypeError, RangeError, ShapeError, expect
+from .ranges import check
 from .rng import Generator, as_float_dtype, as_generator, as_shape
 
 Shape = int | Iterable[int]
 Rng = Generator | int | None
+FAR = 1e150  # standard deviations; beyond it squares overflow
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -97,6 +99,146 @@ def kaiming_normal(
     sizes, fan_in, _ = _fans_for("kaiming_normal", shape, gain)
     std = gain / math.sqrt(fan_in)
     return as_generator(rng, "kaiming_normal").normal(sizes, 0.0, std, as_float_dtype(dtype, "kaiming_normal"))
+
+
+def truncated_normal(
+    shape: Shape, *, mean: float = 0.0, std: float = 1.0, lo: float = -2.0, hi: float = 2.0,
+    dtype: DTypeLike = np.float32, rng: Rng = None,
+) -> NDArray[Any]:  # fmt: skip
+    """Normal with a mean and a standard deviation, none below lo or above hi, which are numbers, not deviations.
+
+    >>> w = truncated_normal((20, 10), rng=0)
+    >>> w.shape, bool(abs(w).max() <= 2)
+    ((20, 10), True)
+    """
+    sizes = as_shape(shape, "truncated_normal")
+    numbers = {"mean": mean, "std": std, "lo": lo, "hi": hi}
+    mean, std, lo, hi = (float(check(f"truncated_normal.{name}", number)) for name, number in numbers.items())
+    expect(lo < hi, "truncated_normal", "hi", f"above lo = {lo}", hi)
+    kind, generator = as_float_dtype(dtype, "truncated_normal"), as_generator(rng, "truncated_normal")
+    source = np.random.Generator(np.random.Philox(generator.integers(4, 0, 2**63 - 1)))  # one draw, however many follow
+    ends = [min(max((end - mean) / std, -FAR), FAR) for end in (lo, hi)]
+    return np.clip((mean + std * _normal_between(source, math.prod(sizes), *ends)).reshape(sizes), lo, hi).astype(kind)
+
+
+def _normal_between(source: np.random.Generator, n: int, low: float, high: float) -> NDArray[np.float64]:
+    """n normal numbers from low to high, by rejection: of normal ones where a quarter fits or more, else of equally
+    likely ones, up to where less than 1e-17 is left."""
+    if high < 0:
+        return -_normal_between(source, n, -high, -low)
+    common = math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)) > 0.5
+    top, end = max(low, 0.0), min(high, low + 40 / max(low, 40 / 9)) if low > 0 else high
+    out, found = np.empty(n), 0
+    while found < n:
+        z = source.standard_normal(n - found) if common else source.uniform(low, end, n - found)
+        likely = (z >= low) & (z <= high) if common else source.random(z.size) < np.exp((top - z) * (top + z) / 2)
+        taken = z[likely]
+        out[found : found + taken.size] = taken
+        found += taken.size
+    return out
+
+
+def lecun_normal(shape: Shape, *, dtype: DTypeLike = np.float32, rng: Rng = None) -> NDArray[Any]:
+    """Normal with mean 0 and standard deviation 1 / sqrt(fan_in), none beyond -2 or 2; suits selu.
+
+    Source: Klambauer et al. 2017; LeCun et al. 1998, equation 16.
+
+    >>> lecun_normal((784, 10), rng=0).shape
+    (784, 10)
+    """
+    _, fan_in, _ = _fans_for("lecun_normal", shape, 1.0)
+    kind, generator = as_float_dtype(dtype, "lecun_normal"), as_generator(rng, "lecun_normal")
+    return truncated_normal(shape, std=1 / math.sqrt(fan_in), dtype=kind, rng=generator)
+
+
+def orthogonal(shape: Shape, *, gain: float = 1.0, dtype: DTypeLike = np.float32, rng: Rng = None) -> NDArray[Any]:
+    """A random matrix (..., out) whose columns, or rows where they are fewer, are orthogonal and of length gain.
+
+    Leading axes count as one. Raises ShapeError for fewer than two axes. Source: Saxe et al. 2013.
+
+    >>> w = orthogonal((8, 3), rng=0)
+    >>> bool(np.allclose(w.T @ w, np.eye(3), atol=1e-6))
+    True
+    """
+    sizes, _, _ = _fans_for("orthogonal", shape, gain)
+    expect(len(sizes) >= 2, "orthogonal", "shape", "of two axes or more", sizes, error=ShapeError)
+    rows, columns = math.prod(sizes[:-1]), sizes[-1]
+    kind, generator = as_float_dtype(dtype, "orthogonal"), as_generator(rng, "orthogonal")
+    drawn = generator.normal((max(rows, columns), min(rows, columns)), dtype=np.float64)
+    q, r = np.linalg.qr(drawn)
+    q *= np.where(np.diag(r) < 0, -gain, gain)  # else not every rotation is equally likely
+    return np.ascontiguousarray(q if rows >= columns else q.T, kind).reshape(sizes)
+
+
+def sparse_init(
+    shape: Shape, *, sparsity: float, std: float = 0.01, dtype: DTypeLike = np.float32, rng: Rng = None
+) -> NDArray[Any]:
+    """A matrix (in, out), normal with a standard deviation, but for a share of zeros, rounded up, in each column.
+
+    So each output sees the same number of inputs, random ones. Raises ShapeError but for two axes.
+    Source: Martens 2010.
+
+    >>> w = sparse_init((10, 3), sparsity=0.75, rng=0)
+    >>> (w == 0).sum(axis=0).tolist()
+    [8, 8, 8]
+    """
+    sizes = as_shape(shape, "sparse_init")
+    expect(len(sizes) == 2, "sparse_init", "shape", "of two axes", sizes, error=ShapeError)
+    zeros_each = math.ceil(float(check("sparse_init.sparsity", sparsity)) * sizes[0] - 1e-9)  # 0.07 of 100 is 7
+    std = float(check("sparse_init.std", std))
+    kind, generator = as_float_dtype(dtype, "sparse_init"), as_generator(rng, "sparse_init")
+    source = np.random.Generator(np.random.Philox(generator.integers(4, 0, 2**63 - 1)))
+    w = source.standard_normal(sizes) * std
+    w[:zeros_each] = 0
+    return source.permuted(w, axis=0).astype(kind)
+
+
+def identity_init(
+    shape: Shape, *, gain: float = 1.0, shift: int | tuple[int, ...] = 0, dtype: DTypeLike = np.float32, rng: Rng = None
+) -> NDArray[Any]:
+    """Weights that pass their input on, times gain: Dense (in, out) an identity, Conv (k..., in, out) one at the
+    kernel's centre; a vector is all zeros. Takes rng, and draws nothing from it.
+
+    shift moves the elements along the first axis, or the first few, round the end. Of an even kernel the centre is the
+    lower one.
+
+    >>> identity_init((2, 3)).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    sizes = as_shape(shape, "identity_init")
+    gain = float(check("identity_init.gain", gain))
+    moves = shift if isinstance(shift, tuple) else (shift,)
+    whole = all(isinstance(by, Integral) and not isinstance(by, bool) for by in moves) and len(moves) <= max(
+        len(sizes), 1
+    )
+    expect(
+        whole, "identity_init", "shift", "an integer, or one for each of the first axes", repr(shift), error=DTypeError
+    )
+    w = np.zeros(sizes, as_float_dtype(dtype, "identity_init"))
+    if len(sizes) < 2:
+        return w
+    same = np.arange(min(sizes[-2:]))
+    centre: tuple[Any, ...] = tuple((k - 1) // 2 for k in sizes[:-2])
+    w[(*centre, same, same)] = gain
+    return np.roll(w, moves, tuple(range(len(moves))))
+
+
+def rand(shape: Shape, *, dtype: DTypeLike = np.float32, rng: Rng = None) -> NDArray[Any]:
+    """Uniform in [0, 1).
+
+    >>> bool((rand(100, rng=0) < 1).all())
+    True
+    """
+    return as_generator(rng, "rand").uniform(as_shape(shape, "rand"), dtype=as_float_dtype(dtype, "rand"))
+
+
+def randn(shape: Shape, *, dtype: DTypeLike = np.float32, rng: Rng = None) -> NDArray[Any]:
+    """Normal with mean 0 and standard deviation 1; the default of Embedding.
+
+    >>> randn((2, 3), rng=0).shape
+    (2, 3)
+    """
+    return as_generator(rng, "randn").normal(as_shape(shape, "randn"), dtype=as_float_dtype(dtype, "randn"))
 
 
 def zeros(shape: Shape, *, dtype: DTypeLike = np.float32, rng: Rng = None) -> NDArray[Any]:
