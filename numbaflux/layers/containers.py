@@ -1,0 +1,266 @@
+"""Layers that hold layers side by side: SkipConnection, Parallel, Maxout; and Scale and Bilinear, that join arrays."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import functions as F
+from ..init import glorot_uniform, ones
+from ..op import DTypeError, Error, ShapeError, expect
+from ..ranges import check
+from .basic import check_layers, locate
+from .layer import layer, name_of, param, spread
+
+Function = Callable[[Any], Any]
+
+
+def _at(name: str, one: Any, *inputs: Any) -> Any:
+    """one(*inputs); an error says where that was."""
+    try:
+        return one(*inputs)
+    except Error as error:
+        locate(error, name)
+        raise
+
+
+def _expect_callable(where: str, **given: Any) -> None:
+    for name, one in given.items():
+        expect(callable(one), where, name, "a layer or function", type(one).__name__, error=DTypeError)
+
+
+@layer
+class SkipConnection:
+    """connection(layer(x), x): with nf.add a residual block, with nf.cat a dense one.
+
+    layer: a layer or function, a Chain for several; connection: any function of two arrays.
+
+    >>> block = SkipConnection(lambda x: 2 * x, F.add)
+    >>> block(np.ones((1, 3), np.float32)).tolist()
+    [[3.0, 3.0, 3.0]]
+    """
+
+    layer: Any
+    connection: Any
+    shown: ClassVar = ("layer", "connection")
+
+    def __init__(self, layer: Any, connection: Any) -> None:
+        self.layer, self.connection = layer, connection
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        _expect_callable("SkipConnection", layer=self.layer, connection=self.connection)
+
+    def __call__(self, x: Any) -> Any:
+        return _at("connection", self.connection, _at("layer", self.layer, x), x)
+
+
+@layer
+class Parallel:
+    """connection(a(x), b(x), ...): layers beside one another, and what joins their results, called once.
+
+    Parallel(nf.add, a, b), or with names: Parallel(nf.cat, wide=a, deep=b); index or name. Several inputs, or a tuple
+    of them, go to a layer each; with one layer, each of them through it.
+
+    >>> both = Parallel(F.cat, lambda x: 2 * x, lambda x: -x)
+    >>> both(np.ones((1, 2), np.float32)).tolist()
+    [[2.0, 2.0, -1.0, -1.0]]
+    >>> both(np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)).tolist()
+    [[2.0, -0.0]]
+    """
+
+    connection: Any
+    layers: tuple[Any, ...] = spread()
+    names: tuple[str, ...] | None = None
+    shown: ClassVar = ("connection",)
+
+    def __init__(self, connection: Any, /, *layers: Any, **named: Any) -> None:
+        expect(not (layers and named), "Parallel", "arguments", "all named or none", f"{len(layers)} without a name")
+        self.connection = connection
+        self.layers = layers or tuple(named.values())
+        self.names = tuple(named) or None
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        _expect_callable("Parallel", connection=self.connection)
+        check_layers(self)
+        expect(bool(self.layers), "Parallel", "layers", "at least one layer", "none")
+
+    def __call__(self, *inputs: Any) -> Any:
+        if len(inputs) == 1 and isinstance(inputs[0], tuple):
+            inputs = inputs[0]
+        count, names = len(self.layers), self.names or tuple(map(str, range(len(self.layers))))
+        fits = len(inputs) in (1, count) if count > 1 else len(inputs) > 0
+        expected = f"1 or {count}, as many as layers" if count > 1 else "1 or more"
+        expect(fits, "Parallel", "inputs", expected, str(len(inputs)), error=ShapeError)
+        width = max(count, len(inputs))
+        layers = self.layers * (width // count)
+        each = zip(names * (width // count), layers, inputs * (width // len(inputs)), strict=True)
+        return _at("connection", self.connection, *[_at(name, one, x) for name, one, x in each])
+
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            expect(key in (self.names or ()), "Parallel", "name", f"one of {list(self.names or ())}", key)
+            return self.layers[(self.names or ()).index(key)]
+        return self.layers[key]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+
+@layer
+class Maxout:
+    """The largest of what several layers give, element by element: Maxout(a, b), or Maxout(f, n) with f() a layer.
+
+    Source: Goodfellow et al. 2013, Maxout networks.
+
+    >>> Maxout(lambda x: x, lambda x: -x)(np.array([-2.0, 1.0], np.float32)).tolist()
+    [2.0, 1.0]
+    """
+
+    layers: tuple[Any, ...] = spread()
+
+    def __init__(self, *layers: Any) -> None:
+        if len(layers) == 2 and not callable(layers[1]):
+            check("Maxout.n", layers[1])
+            _expect_callable("Maxout", f=layers[0])
+            layers = tuple(layers[0]() for _ in range(int(layers[1])))
+        self.layers = layers
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        check_layers(self)
+        expect(bool(self.layers), "Maxout", "layers", "at least one layer", "none")
+
+    def __call__(self, *inputs: Any) -> Any:
+        return functools.reduce(F.maximum, [_at(str(i), one, *inputs) for i, one in enumerate(self.layers)])
+
+
+def _check_arrays(where: str, **arrays: Any) -> None:
+    """Raise unless these are arrays of one float dtype; None may stand for the last."""
+    (name, first), *rest = arrays.items()
+    good = isinstance(first, np.ndarray) and first.dtype in (np.float32, np.float64)
+    expect(good, where, name, "an array of float32 or float64",
+           str(getattr(first, "dtype", type(first).__name__)), error=DTypeError)  # fmt: skip
+    for name, a in rest:
+        good = a is None or isinstance(a, np.ndarray) and a.dtype == first.dtype
+        expect(good, where, name, f"None or an array of {first.dtype}",
+               str(getattr(a, "dtype", type(a).__name__)), error=DTypeError)  # fmt: skip
+
+
+def _made(where: str, init: Callable[..., np.ndarray], shape: tuple[int, ...], rng: Any) -> np.ndarray:
+    made = init(shape, rng=rng)
+    expect(np.shape(made) == shape, where, "init(shape)", f"of shape {shape}", str(np.shape(made)), error=ShapeError)
+    return made
+
+
+def _expect_sizes(where: str, name: str, x: Any, sizes: tuple[int, ...], whole: bool = False) -> None:
+    """Raise unless x is an array whose last axes have these sizes, or all of them."""
+    expect(hasattr(x, "shape"), where, name, "an array", type(x).__name__, error=DTypeError)
+    shape = tuple(x.shape)
+    fits = shape[0 if whole else max(0, len(shape) - len(sizes)) :] == sizes
+    shown = sizes if whole else f"(..., {', '.join(map(str, sizes))})"
+    expect(fits, where, name, f"of shape {shown}", str(shape), error=ShapeError)
+
+
+@layer
+class Scale:
+    """activation(x scale + bias), element by element: Scale(3) for x (..., 3), Scale(4, 4, 3) for x (..., 4, 4, 3).
+
+    init(shape, rng=rng) makes scale (ones unless told); bias=False leaves the bias (zeros) out.
+
+    >>> Scale(3, activation=F.relu)(np.array([[1, 2, -3]], np.float32)).tolist()
+    [[1.0, 2.0, 0.0]]
+    """
+
+    scale: np.ndarray = param()
+    bias: np.ndarray | None = param()
+    activation: Function = F.identity
+
+    def __init__(
+        self, *size: int, activation: Function = F.identity, bias: bool = True,
+        init: Callable[..., np.ndarray] = ones, rng: Any = None,
+    ) -> None:  # fmt: skip
+        shape = tuple(int(check("Scale.size", n)) for n in size)
+        self.scale = _made("Scale", init, shape, rng)
+        self.bias = np.zeros(shape, self.scale.dtype) if bias else None
+        self.activation = activation
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        _check_arrays("Scale", scale=self.scale, bias=self.bias)
+        shape, given = self.scale.shape, None if self.bias is None else self.bias.shape
+        expect(self.scale.size > 0 and len(shape) > 0, "Scale", "size", "at least one number", str(shape))
+        expect(given in (None, shape), "Scale", "bias", f"of shape {shape}", str(given), error=ShapeError)
+        _expect_callable("Scale", activation=self.activation)
+
+    def __call__(self, x: Any) -> Any:
+        _expect_sizes("scale", "x", x, tuple(self.scale.shape))
+        y = F.mul(x, self.scale)
+        return self.activation(y if self.bias is None else F.add(y, self.bias))
+
+    def describe(self) -> str:
+        parts = [str(n) for n in self.scale.shape]
+        parts += [f"activation={name_of(self.activation)}"] if self.activation is not F.identity else []
+        parts += ["bias=False"] if self.bias is None else []
+        return f"Scale({', '.join(parts)})"
+
+
+@layer
+class Bilinear:
+    """activation(z) with z_k = sum over i, j of x_i weight_ijk y_j, plus bias_k: of x (..., in1) and y (..., in2).
+
+    weight (in1, in2, out), bias (out,). One input stands for both; a tuple for two.
+
+    >>> layer = Bilinear(2, 3, 4)
+    >>> layer(np.ones((5, 2), np.float32), np.ones((5, 3), np.float32)).shape
+    (5, 4)
+    """
+
+    weight: np.ndarray = param()
+    bias: np.ndarray | None = param()
+    activation: Function = F.identity
+
+    def __init__(
+        self, in1: int, in2: int, out: int, activation: Function = F.identity, *, bias: bool = True,
+        init: Callable[..., np.ndarray] = glorot_uniform, rng: Any = None,
+    ) -> None:  # fmt: skip
+        named = {"in1": in1, "in2": in2, "out": out}
+        self.weight = _made("Bilinear", init, tuple(int(check(f"Bilinear.{k}", n)) for k, n in named.items()), rng)
+        self.bias = np.zeros(out, self.weight.dtype) if bias else None
+        self.activation = activation
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        _check_arrays("Bilinear", weight=self.weight, bias=self.bias)
+        shape, given = self.weight.shape, None if self.bias is None else self.bias.shape
+        good = self.weight.ndim == 3 and self.weight.size > 0
+        expect(good, "Bilinear", "weight", "of shape (in1, in2, out)", str(shape), error=ShapeError)
+        expect(given in (None, shape[2:]), "Bilinear", "bias", f"of shape {shape[2:]}", str(given), error=ShapeError)
+        _expect_callable("Bilinear", activation=self.activation)
+
+    def __call__(self, x: Any, y: Any = None) -> Any:
+        x, y = x if isinstance(x, tuple) else (x, x if y is None else y)
+        in1, in2, out = self.weight.shape
+        _expect_sizes("bilinear", "x", x, (in1,))
+        _expect_sizes("bilinear", "y", y, (*x.shape[:-1], in2), whole=True)
+        pairs = F.mul(F.expand_dims(x, -1), F.expand_dims(y, -2))
+        flat = F.reshape(pairs, (*x.shape[:-1], in1 * in2))
+        return self.activation(F.dense(flat, F.reshape(self.weight, (in1 * in2, out)), self.bias))
+
+    def describe(self) -> str:
+        parts = [*map(str, self.weight.shape)]
+        parts += [name_of(self.activation)] if self.activation is not F.identity else []
+        parts += ["bias=False"] if self.bias is None else []
+        return f"Bilinear({', '.join(parts)})"
