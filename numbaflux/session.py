@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .op import Spec
+from .op import PlanError, ShapeError, Spec, expect
 from .rng import Generator
 from .trace import Value
 
@@ -83,11 +83,14 @@ def draw(rng: Generator) -> tuple[Any, int]:
 
 
 def current(buffer: Any) -> Any:
-    """What a buffer holds for the function that asks: its array, or what an earlier part of the same call made of
-    it."""
+    """What a buffer holds for the function that asks: its array, or what an earlier part of the same call made of it;
+    in a plan what it will hold then."""
     session = _current.get()
     found = session.changes.get(id(_array(buffer))) if session else None
-    return buffer if found is None else found[1]
+    if found is not None:
+        return found[1]
+    later = session is not None and session.planned and isinstance(buffer, np.ndarray)
+    return Value(Spec(buffer.shape, buffer.dtype), memory=buffer) if later else buffer
 
 
 def assign(buffer: Any, value: Any) -> None:
@@ -99,6 +102,11 @@ def assign(buffer: Any, value: Any) -> None:
     [1.0, 1.0]
     """
     array, session = _array(buffer), _current.get()
+    expect(isinstance(array, np.ndarray), "assign", "buffer", "of a model that the compiled function holds",
+           "one of its arguments", "nf.compile(model)", PlanError)  # fmt: skip
+    fits = np.shape(value) == array.shape and getattr(value, "dtype", None) == array.dtype
+    expect(fits, "assign", "value", f"{array.dtype} of shape {array.shape}",
+           f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}", error=ShapeError)  # fmt: skip
     if session is None:
         array[...] = value.array if isinstance(value, Value) else value
     else:

@@ -58,7 +58,7 @@ def random_words(bits, words, start, count, draw):
 
 @kernel
 def dropout(y, x, words, start, draw, threshold, scale):
-    """y = x * scale where an element's word is threshold or more, else x * 0; start: the number of the first element."""
+    """y = x * scale where an element's word is threshold or more, else x * 0; start: the number of the first."""
     buffer = stack(words)
     for block in range((y.size + SPAN - 1) // SPAN):
         at = block * SPAN
@@ -71,7 +71,7 @@ def dropout(y, x, words, start, draw, threshold, scale):
 
 @kernel
 def uniform(y, words, start, draw, step, centre, lowest, highest):
-    """y = centre + step * an element's word, taken with its sign, from lowest to highest; these numbers are float64."""
+    """y = centre + step * an element's word, taken with its sign, from lowest to highest; all float64."""
     buffer = stack(words)
     for block in range((y.size + SPAN - 1) // SPAN):
         at = block * SPAN

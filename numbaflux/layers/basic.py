@@ -11,6 +11,7 @@ from .. import functions as F
 from ..init import glorot_uniform
 from ..op import DTypeError, Error, ShapeError, expect
 from ..ranges import check
+from ..tree import fields
 from .layer import layer, name_of, param, spread
 
 
@@ -36,26 +37,14 @@ class Chain:
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
-        layers, names = self.layers, self.names
-        expect(isinstance(layers, tuple), "Chain", "layers", "a tuple", type(layers).__name__, error=DTypeError)
-        for one in layers:
-            expect(callable(one), "Chain", "layers", "layers or functions", type(one).__name__, error=DTypeError)
-        if names is None:
-            return
-        texts = isinstance(names, tuple) and all(isinstance(n, str) for n in names)
-        expect(texts, "Chain", "names", "a tuple of texts", type(names).__name__, error=DTypeError)
-        expect(
-            len(set(names)) == len(names) == len(layers), "Chain", "names", f"{len(layers)} different ones", str(names)
-        )
-        bad = [n for n in names if not n or "." in n or n in ("layers", "names")]
-        expect(not bad, "Chain", "names", "without dots, and not layers or names", ", ".join(bad))
+        check_layers(self)
 
     def __call__(self, *inputs: Any) -> Any:
         for i, one in enumerate(self.layers):
             try:
                 inputs = (one(*inputs),)
             except Error as error:
-                _locate(error, self.names[i] if self.names else str(i))
+                locate(error, self.names[i] if self.names else str(i))
                 raise
         return inputs[0] if len(inputs) == 1 else inputs
 
@@ -78,7 +67,23 @@ class Chain:
         return "Chain()"  # of one without layers: others show these
 
 
-def _locate(error: Error, name: str) -> None:
+def check_layers(node: Any) -> None:
+    """Raise unless node.layers is a tuple of layers and functions, and node.names, if it has any, one text for each."""
+    where, layers, names = type(node).__name__, node.layers, getattr(node, "names", None)
+    expect(isinstance(layers, tuple), where, "layers", "a tuple", type(layers).__name__, error=DTypeError)
+    for one in layers:
+        expect(callable(one), where, "layers", "layers or functions", type(one).__name__, error=DTypeError)
+    if names is None:
+        return
+    texts = isinstance(names, tuple) and all(isinstance(n, str) for n in names)
+    expect(texts, where, "names", "a tuple of texts", type(names).__name__, error=DTypeError)
+    expect(len(set(names)) == len(names) == len(layers), where, "names", f"{len(layers)} different ones", str(names))
+    taken = [field.lstrip(".") for field in fields(node) or ()]
+    bad = [n for n in names if not n or "." in n or n in taken]
+    expect(not bad, where, "names", f"without dots, and not {' or '.join(taken)}", ", ".join(bad))
+
+
+def locate(error: Error, name: str) -> None:
     """Put the layer's place in front of the message: 1.dense: x must be ..."""
     if error.args and isinstance(error.args[0], str):
         error.args = (f"{name}.{error.args[0]}", *error.args[1:])

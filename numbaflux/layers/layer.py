@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
@@ -84,7 +85,10 @@ def _free(self: Any) -> dict[str, Any]:
 
 
 def name_of(x: Any) -> str:
-    """A function's or object's short name."""
+    """A function's or object's short name; of a functools.partial with what it fixes."""
+    if isinstance(x, functools.partial):
+        fixed = [*map(repr, x.args), *(f"{name}={value!r}" for name, value in x.keywords.items())]
+        return f"{name_of(x.func)}({', '.join(fixed)})"
     return getattr(x, "__qualname__", None) or getattr(x, "__name__", None) or repr(x)
 
 
@@ -111,11 +115,12 @@ def _counted(text: str, node: Any) -> str:
 
 
 def inside(node: Any) -> list[tuple[str, Any]]:
-    """The named children of a layer that holds others: layers, and functions that stand among them."""
-    known = fields(node)
+    """The named children of a layer that holds others: layers, functions that stand among them, and the fields that
+    its class names in `shown`."""
+    known, shown = fields(node), getattr(type(node), "shown", ())
     out: list[tuple[str, Any]] = []
     for name, _, child, _ in children(node, STATIC) if known is not None else ():  # type: ignore[union-attr]
-        if name not in known or fields(child) is not None:  # type: ignore[operator]
+        if name not in known or name in shown or fields(child) is not None:  # type: ignore[operator]
             out.append((name, child))
         elif any(True for _ in layers(child)):
             out += [(f"{name}.{key}", one) for key, _, one, _ in children(child, STATIC) or ()]
@@ -135,9 +140,8 @@ def one_line(node: Any) -> str:
         if isinstance(value, np.ndarray):
             parts.append(f"{name}={'×'.join(map(str, value.shape)) or 'scalar'}")
         else:
-            parts.append(
-                f"{name}={name_of(value) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)}"
-            )
+            named = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
+            parts.append(f"{name}={name_of(value) if named else repr(value)}")
     return f"{type(node).__name__}({', '.join(parts)})"
 
 
@@ -150,7 +154,7 @@ def _flags(node: Any) -> str:
             found.append(f"NaN in {leaf.path}")
         elif np.isinf(leaf.array).any():
             found.append(f"Inf in {leaf.path}")
-        elif leaf.array.ndim > 1 and leaf.array.size and not leaf.array.any():
+        elif leaf.array.ndim > 1 and leaf.key != "bias" and leaf.array.size and not leaf.array.any():
             found.append(f"all zero: {leaf.path}")
     return f" (!) {', '.join(found)}" if found else ""
 

@@ -76,3 +76,12 @@ def test_mean_and_variance_of_a_shifted_array():
     x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32) + 100
     np.testing.assert_allclose(F.mean(x, 0), x.mean(0, dtype=np.float64), rtol=1e-6)
     np.testing.assert_allclose(F.var(x, 0), x.var(0, dtype=np.float64), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, bool])
+@pytest.mark.parametrize("shape", [(3, 1), (1, 4), (2, 1, 3), (3, 1, 1)])
+def test_what_is_no_float_is_repeated_as_it_is(shape, dtype):
+    x = (np.arange(np.prod(shape)).reshape(shape) + (0 if dtype is bool else 2**7)).astype(dtype)
+    target = tuple(5 if size == 1 else size for size in shape)
+    np.testing.assert_array_equal(F.broadcast_to(x, target), np.broadcast_to(x, target))
+    np.testing.assert_array_equal(nf.compile(lambda x: F.broadcast_to(x, target))(x), np.broadcast_to(x, target))

@@ -97,7 +97,8 @@ def test_scatter_add_is_in_order(c, dtype):
     """Bit for bit the sum that goes through the rows one after another."""
     dy, index = numbers((40, c), dtype), np.random.default_rng(1).integers(0, 7, 40)
     table, right = np.ones((13, c), dtype), np.zeros((13, c), dtype)
-    move.scatter_add(table, dy, index)
+    move.scatter_add(table[:4], dy, index, 0)
+    move.scatter_add(table[4:], dy, index, 4)
     np.add.at(right, index, dy)
     np.testing.assert_array_equal(table, right)
 
@@ -109,8 +110,8 @@ def test_indices_out_of_range_touch_nothing_outside():
     y = np.zeros((4, 4), np.float32)
     move.gather(y, guarded[2:5], index)
     np.testing.assert_array_equal(y, guarded[2:5][nearest])
-    move.scatter_add(guarded[2:5], np.ones((4, 4), np.float32), index)
-    np.testing.assert_array_equal(guarded[:, 0], [9, 9, 2, 0, 2, 9, 9])
+    move.scatter_add(guarded[2:5], np.ones((4, 4), np.float32), index, 0)
+    np.testing.assert_array_equal(guarded[:, 0], [9, 9, 0, 0, 0, 9, 9])
 
 
 @pytest.mark.parametrize(
