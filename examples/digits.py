@@ -1,7 +1,8 @@
 """Handwritten digits, start to end: train, test, save, load, predict.
 
-A network with two hidden layers learns scikit-learn's 1 797 images of 8 x 8 pixels. Takes a few seconds, and writes
-digits.h5 (the model) and digits.png (learning curves, confusion matrix, the digits it got wrong).
+A convolutional network in the manner of LeNet-5 (LeCun et al. 1998) learns scikit-learn's 1 797 images of 8 x 8 pixels.
+Takes a few seconds, and writes digits.h5 (the model) and digits.png (learning curves, confusion matrix, the digits it
+got wrong).
 """
 
 import argparse
@@ -20,17 +21,27 @@ def loss(model, x, y):
 
 
 def prepare(seed):
-    """Training, validation and test data (70, 10, 20 % of every digit), pixels at mean 0 and deviation 1; the scale."""
-    images, labels = load_digits(return_X_y=True)
-    train, validation, test = nf.splitobs(
-        (images.astype(np.float32), labels), at=(0.7, 0.1), shuffle=True, stratified=labels, rng=seed
+    """Training, validation and test data (70, 10, 20 % of every digit): images (n, 8, 8, 1) of 0 to 16, and labels."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = pixels.astype(np.float32).reshape(-1, 8, 8, 1)
+    return nf.splitobs((images, labels), at=(0.7, 0.1), shuffle=True, stratified=labels, rng=seed)
+
+
+def network(images):
+    """(n, 8, 8, 1) -> scores (n, 10); mean and deviation are those of the training images, and belong to the model."""
+    return nf.Chain(
+        nf.Normalise.fit(images),
+        nf.Conv((5, 5), 1, 16, nf.relu, pad="same"),
+        nf.MaxPool((2, 2)),
+        nf.Conv((3, 3), 16, 32, nf.relu, pad="same"),
+        nf.MaxPool((2, 2)),
+        nf.flatten,
+        nf.Dense(128, 64, nf.relu),
+        nf.Dense(64, 10),
     )
-    mean, std = train[0].mean(), train[0].std()  # of the training images alone: the others stay unseen
-    parts = [((x - mean) / std, y) for x, y in (train, validation, test)]
-    return parts, {"mean": float(mean), "std": float(std)}
 
 
-def draw(path, history, output, test, scale):
+def draw(path, history, output, test):
     """One figure: loss, accuracy and confusion matrix, and below them the digits that were predicted wrongly."""
     x, y = test
     fig = plots.figure(12.5, 6.2)
@@ -38,7 +49,7 @@ def draw(path, history, output, test, scale):
     left, middle, right = above.subplots(1, 3)
     plots.loss_curves(left, history)
     left.set_title("Loss", loc="left")
-    plots.metric_curves(middle, history)
+    plots.metric_curves(middle, history, history.metrics)
     middle.set_title("Accuracy on the validation data", loc="left")
     table = nf.metrics.confusion_matrix(output, y)
     plots.confusion(right, table)
@@ -46,8 +57,7 @@ def draw(path, history, output, test, scale):
     wrong = np.flatnonzero(output.argmax(1) != y)
     shown = wrong[:12]
     some = f", {len(shown)} of them" if len(wrong) > len(shown) else ""
-    pixels = (x[shown] * scale["std"] + scale["mean"]).reshape(-1, 8, 8)
-    plots.images(below, pixels, [f"{y[i]} taken for {output[i].argmax()}" for i in shown])
+    plots.images(below, x[shown, ..., 0], [f"{y[i]} taken for {output[i].argmax()}" for i in shown])
     below.suptitle(f"The {len(wrong)} test digits it got wrong{some}", x=0.012, ha="left")
     fig.savefig(path)
 
@@ -58,25 +68,28 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where the two files go")
     options = parser.parse_args()
+    if options.epochs < 1 or options.seed < 0:
+        parser.error("at least 1 epoch and seed 0 are needed")
     options.out.mkdir(parents=True, exist_ok=True)
     file, picture = options.out / "digits.h5", options.out / "digits.png"
 
     nf.seed(options.seed)
-    (train, validation, test), scale = prepare(options.seed)
-    model = nf.Chain(nf.Dense(64, 128, nf.relu), nf.Dense(128, 64, nf.relu), nf.Dense(64, 10))
-    opt_state = nf.setup(nf.Adam(1e-3), model)
+    train, validation, test = prepare(options.seed)
+    model = network(train[0])
+    opt_state = nf.setup(nf.Adam(3e-3), model)
     data = nf.DataLoader(train, batchsize=32, shuffle=True)
+    rate = nf.Schedule(nf.schedules.CosAnneal(3e-3, 0.0, options.epochs * len(data)), by="batch")
     start = time.perf_counter()
     history = nf.train(
-        loss, model, data, opt_state, options.epochs, validation=validation, metrics=[nf.metrics.accuracy]
+        loss, model, data, opt_state, options.epochs, validation, callbacks=[rate], metrics=[nf.metrics.accuracy]
     )
     seconds = time.perf_counter() - start
 
     x, y = test
     output = model(x)
-    nf.save(file, model, metadata=scale)
+    nf.save(file, model)
     again = nf.load(file)(x)
-    draw(picture, history, output, test, scale)
+    draw(picture, history, output, test)
 
     print(f"test accuracy  {nf.metrics.accuracy(output, y):.2%} of {len(y)} digits never seen in training")
     print(f"training       {len(history)} epochs of {data.numobs} digits in {seconds:.1f} s")

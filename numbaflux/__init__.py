@@ -1,17 +1,119 @@
 """numbaflux: deep learning in the style of Flux.jl, with Numba kernels, for clusters."""
 
-from . import init, losses, lowering, metrics, operators
+from . import callbacks, init, losses, lowering, metrics, operators, session
+from .activations import (
+    celu,
+    elu,
+    gelu,
+    gelu_erf,
+    gelu_sigmoid,
+    gelu_tanh,
+    glu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leakyrelu,
+    lisht,
+    logcosh,
+    logsigmoid,
+    logsumexp,
+    mish,
+    relu6,
+    rrelu,
+    selu,
+    sigmoid_fast,
+    softplus,
+    softshrink,
+    softsign,
+    swish,
+    tanh_fast,
+    tanhshrink,
+    thresholdrelu,
+    trelu,
+)
+from .callbacks import Checkpoint, CSVLog, EarlyStopping, JSONLog, Plateau, Schedule, TensorBoard, throttle
 from .check_gradients import check_gradients
 from .checkpoint import load, load_into, save
 from .compiled import compile
 from .contents import inspect
-from .data import DataLoader, numobs, shuffleobs, splitobs
-from .functions import Scalar, identity, logsoftmax, relu, sigmoid, softmax, stop_gradient, tanh, where
+from .data import (
+    DataLoader,
+    augment,
+    batch,
+    batch_sequence,
+    batchseq,
+    chunk,
+    filterobs,
+    groupobs,
+    joinobs,
+    kfolds,
+    leavepout,
+    mapobs,
+    numobs,
+    oversample,
+    randobs,
+    shuffleobs,
+    slidingwindow,
+    splitobs,
+    timeseries_kfolds,
+    unbatch,
+    undersample,
+)
+from .functions import (
+    Scalar,
+    add,
+    cat,
+    concatenate,
+    identity,
+    logsoftmax,
+    mul,
+    relu,
+    sigmoid,
+    softmax,
+    stop_gradient,
+    tanh,
+    where,
+)
 from .grad import gradient, jacobian, pullback, withgradient
 from .history import History
-from .layers import Chain, Dense, buffer, flatten, layer, param
-from .models import destructure, f32, f64, load_state, outputsize, state, summary, trainables
+from .layers import (
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    AlphaDropout,
+    BatchNorm,
+    Bilinear,
+    Chain,
+    Conv,
+    ConvTranspose,
+    Dense,
+    DepthwiseConv,
+    Dropout,
+    Embedding,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Maxout,
+    MaxPool,
+    MeanPool,
+    Normalise,
+    Parallel,
+    Scale,
+    SkipConnection,
+    WeightNorm,
+    buffer,
+    flatten,
+    hasaffine,
+    layer,
+    normalise,
+    param,
+    remove_weight_norms,
+)
+from .models import destructure, f32, f64, load_state, outputsize, state, summary, testmode, trainables, trainmode
 from .native import set_num_threads
+from .noise import dropout
+from .onehot import OneHot, onecold, onehot, onehotbatch
 from .op import (
     DeviceError,
     DTypeError,
@@ -26,21 +128,68 @@ from .op import (
     Spec,
 )
 from .ops import REGISTRY
-from .optim import Adam, AdamW, Descent, Momentum, OptState, adjust, freeze, setup, thaw, update
+from .optim import (
+    AccumGrad,
+    AdaBelief,
+    AdaDelta,
+    AdaGrad,
+    Adam,
+    AdaMax,
+    AdamW,
+    AMSGrad,
+    ClipGlobalNorm,
+    ClipGrad,
+    ClipNorm,
+    Descent,
+    Lion,
+    Momentum,
+    NAdam,
+    Nesterov,
+    OAdam,
+    OptimiserChain,
+    OptState,
+    RAdam,
+    RMSProp,
+    Rprop,
+    SignDecay,
+    WeightDecay,
+    adjust,
+    freeze,
+    schedules,
+    setup,
+    thaw,
+    update,
+)
+from .resume import load_checkpoint, save_checkpoint
 from .rng import Generator, seed
 from .trace import Value, apply
 from .train import train
+from .windows import conv, conv_transpose, lpnormpool, maxpool, meanpool
 
 __version__ = "0.1.0"
 
 # fmt: off
 __all__ = [
-    "REGISTRY", "Adam", "AdamW", "Chain", "DTypeError", "DataLoader", "Dense", "Descent", "DeviceError", "Error",
-    "FileFormatError", "Generator", "GradientError", "History", "Momentum", "NonFiniteError", "Op", "OptState",
-    "PlanError", "RangeError", "Scalar", "ShapeError", "Spec", "Value", "adjust", "apply", "buffer",
-    "check_gradients", "compile", "destructure", "f32", "f64", "flatten", "freeze", "gradient", "identity", "init",
-    "inspect", "jacobian", "layer", "load", "load_into", "load_state", "logsoftmax", "losses", "lowering", "metrics",
-    "numobs", "operators", "outputsize", "param", "pullback", "relu", "save", "seed", "set_num_threads", "setup",
-    "shuffleobs", "sigmoid", "softmax", "splitobs", "state", "stop_gradient", "summary", "tanh", "thaw", "train",
-    "trainables", "update", "where", "withgradient",
+    "REGISTRY", "AMSGrad", "AccumGrad", "AdaBelief", "AdaDelta", "AdaGrad", "AdaMax", "Adam", "AdamW",
+    "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "CSVLog", "Chain", "Checkpoint",
+    "ClipGlobalNorm", "ClipGrad", "ClipNorm", "Conv", "ConvTranspose", "DTypeError", "DataLoader", "Dense",
+    "DepthwiseConv", "Descent", "DeviceError", "Dropout", "EarlyStopping", "Embedding", "Error", "FileFormatError",
+    "Generator", "GlobalMaxPool", "GlobalMeanPool", "GradientError", "GroupNorm", "History", "InstanceNorm",
+    "JSONLog", "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "Momentum", "NAdam", "Nesterov",
+    "NonFiniteError", "Normalise", "OAdam", "OneHot", "Op", "OptState", "OptimiserChain", "Parallel", "PlanError",
+    "Plateau", "RAdam", "RMSProp", "RangeError", "Rprop", "Scalar", "Scale", "Schedule", "ShapeError", "SignDecay",
+    "SkipConnection", "Spec", "TensorBoard", "Value", "WeightDecay", "WeightNorm", "add", "adjust", "apply",
+    "augment", "batch", "batch_sequence", "batchseq", "buffer", "callbacks", "cat", "celu", "check_gradients",
+    "chunk", "compile", "concatenate", "conv", "conv_transpose", "destructure", "dropout", "elu", "f32", "f64",
+    "filterobs", "flatten", "freeze", "gelu", "gelu_erf", "gelu_sigmoid", "gelu_tanh", "glu", "gradient",
+    "groupobs", "hardsigmoid", "hardswish", "hardtanh", "hasaffine", "identity", "init", "inspect", "jacobian",
+    "joinobs", "kfolds", "layer", "leakyrelu", "leavepout", "lisht", "load", "load_checkpoint", "load_into",
+    "load_state", "logcosh", "logsigmoid", "logsoftmax", "logsumexp", "losses", "lowering", "lpnormpool", "mapobs",
+    "maxpool", "meanpool", "metrics", "mish", "mul", "normalise", "numobs", "onecold", "onehot", "onehotbatch",
+    "operators", "outputsize", "oversample", "param", "pullback", "randobs", "relu", "relu6", "remove_weight_norms",
+    "rrelu", "save", "save_checkpoint", "schedules", "seed", "session", "selu", "set_num_threads", "setup", "shuffleobs",
+    "sigmoid", "sigmoid_fast", "slidingwindow", "softmax", "softplus", "softshrink", "softsign", "splitobs",
+    "state", "stop_gradient", "summary", "swish", "tanh", "tanh_fast", "tanhshrink", "testmode", "thaw",
+    "thresholdrelu", "throttle", "timeseries_kfolds", "train", "trainables", "trainmode", "trelu", "unbatch",
+    "undersample", "update", "where", "withgradient",
 ]

@@ -34,6 +34,7 @@ class Compiled:
         self.last: Any = None
         self.moves = Moves.count
         self.lock = threading.RLock()
+        self.alone = threading.Lock()  # of plans that draw or change buffers
 
     def __call__(self, *args: Any) -> Any:
         if self.moves != Moves.count:
@@ -115,7 +116,7 @@ class Predictor(Planned):
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         program.results(list(zip(outs, targets, strict=True)), session)
         program.commit(session)
-        self.alone = threading.Lock() if session.changes or session.draws else nullcontext()
+        self.alone = owner.alone if session.changes or session.draws else nullcontext()
         self.keep = program
         self.plan = Plan(program.build)
         self.single = isinstance(self.result, Value)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .onehot import OneHot
 from .op import DTypeError, Op, ShapeError, Spec, expect
 from .ops import dense as D
 from .ops import elementwise as E
@@ -17,6 +18,7 @@ from .ops import softmax as S
 from .shapes import Axis, axis_in, runs
 from .shapes import astype as astype
 from .shapes import broadcast_to as broadcast_to
+from .shapes import cat as cat
 from .shapes import concatenate as concatenate
 from .shapes import expand_dims as expand_dims
 from .shapes import flatten as flatten
@@ -63,6 +65,8 @@ class Scalar:
 
 def asvalue(x: Any, dtype: Any, abstract: bool) -> Any:
     """A number, Scalar or array as an operand; beside abstract Values an abstract leaf that holds it."""
+    if isinstance(x, OneHot):
+        x = x.astype(dtype)
     if isinstance(x, Value):
         return x
     if isinstance(x, Scalar):
@@ -113,12 +117,14 @@ def _is_float_array(x: Any) -> bool:
     return isinstance(x, np.ndarray | Value) and x.dtype.kind == "f"
 
 
-def add(a: Any, b: Any) -> Any:
-    """Sum of each pair of elements; shapes broadcast.
+def add(a: Any, b: Any, *more: Any) -> Any:
+    """Sum of each pair of elements, and of what more there is; shapes broadcast.
 
     >>> add(np.ones((2, 1), np.float32), np.ones(3, np.float32)).tolist()
     [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
     """
+    if more:
+        return add(add(a, b), *more)
     if _plain(a):
         a, b = b, a
     return _affine(a, 1.0, b) if _plain(b) and _is_float_array(a) else apply(E.ADD, *_pair("add", a, b))
@@ -132,7 +138,11 @@ def sub(a: Any, b: Any) -> Any:
 
 
 def mul(a: Any, b: Any) -> Any:
-    """Product of each pair of elements; shapes broadcast."""
+    """Product of each pair of elements; shapes broadcast.
+
+    >>> mul(np.ones((1, 2), np.float32), 3.0).tolist()
+    [[3.0, 3.0]]
+    """
     if _plain(a):
         a, b = b, a
     return _affine(a, b, -0.0) if _plain(b) and _is_float_array(a) else apply(E.MUL, *_pair("mul", a, b))
@@ -154,7 +164,7 @@ less, less_equal, equal = map(_binary, (E.LESS, E.LESS_EQUAL, E.EQUAL))
 not_equal, greater, greater_equal = map(_binary, (E.NOT_EQUAL, E.GREATER, E.GREATER_EQUAL))
 
 
-def _floats(x: Any) -> Any:
+def floats(x: Any) -> Any:
     """x as an array or Value; numbers and lists as float32."""
     if isinstance(x, np.ndarray | Value):
         return x
@@ -167,7 +177,7 @@ def _unary(name: str, op: Op, doc: str, shown: str) -> Callable[[Any], Any]:
     x_shown, _, y_shown = shown.partition(" -> ")
 
     def function(x: Any) -> Any:
-        return apply(op, _floats(x))
+        return apply(op, floats(x))
 
     function.__name__ = function.__qualname__ = name  # pickled, saved and shown by name
     function.__doc__ = f"{doc}\n\n>>> {name}(np.array({x_shown}, np.float32)).tolist()\n{y_shown}\n"
@@ -219,7 +229,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 
 def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, scaled: bool = False, **numbers: float) -> Any:
-    x = _floats(x)
+    x = floats(x)
     axes = range(x.ndim) if axis is None else sorted({axis_in(int(a), x.ndim, op.name) for a in np.atleast_1d(axis)})
     kept = tuple(1 if a in axes else s for a, s in enumerate(x.shape))
     if scaled:
@@ -268,6 +278,10 @@ def matmul(a: Any, b: Any) -> Any:
     >>> matmul(np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)).shape
     (2, 4)
     """
+    if isinstance(a, OneHot):
+        return a @ b
+    if isinstance(b, OneHot):
+        b = b.astype(a.dtype)
     expect(
         a.ndim > 0 and b.ndim > 0,
         "matmul",
@@ -293,11 +307,13 @@ def dense(x: Any, w: Any, b: Any = None) -> Any:
     """x w + b: x (..., in), w (in, out), b (out,) or None."""
     for name, array in (("x", x), ("w", w)):
         expect(array is not None, "dense", name, "an array", "None", error=DTypeError)
+    if isinstance(x, OneHot):
+        return x @ w if b is None else add(x @ w, b)
     return apply(D.DENSE, x, w, b)
 
 
 def _last(op: Op, x: Any, axis: int) -> Any:
-    x = _floats(x)
+    x = floats(x)
     axis = axis_in(axis, x.ndim, op.name)
     return apply(op, x) if axis == x.ndim - 1 else swapaxes(apply(op, swapaxes(x, axis, -1)), axis, -1)
 

@@ -11,6 +11,7 @@ import numpy as np
 from .layers.layer import inside, name_of, one_line
 from .op import DeviceError, DTypeError, PlanError, ShapeError, Spec, expect
 from .program import flat_results
+from .session import Session
 from .trace import Value
 from .tree import BUFFER, PARAM, STATIC, arrays, children, fields, leaves, rebuilt, replaced
 
@@ -149,29 +150,70 @@ def destructure(model: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
     return flat, rebuild
 
 
+# ---------------------------------------------------------------------------------------------------------------- mode
+
+
+def testmode(model: Any) -> Any:
+    """A model of the same arrays whose layers always compute as in inference: dropout is off, BatchNorm takes its
+    running statistics, also inside of a gradient or a training step. The given model stays as it is.
+
+    >>> import numbaflux as nf
+    >>> model = nf.Chain(nf.Dense(2, 3), nf.Dropout(0.5))
+    >>> frozen = nf.testmode(model)
+    >>> frozen[1].active, model[1].active, frozen[0].weight is model[0].weight
+    (False, None, True)
+    """
+    return _with_mode(model, False)
+
+
+def trainmode(model: Any) -> Any:
+    """A model of the same arrays whose layers always compute as in training, also where it is only called: dropout is
+    on, BatchNorm takes the batch's statistics and keeps them. The given model stays as it is.
+
+    >>> import numbaflux as nf
+    >>> nf.trainmode(nf.Dropout(1.0))(np.ones(3, np.float32)).tolist()
+    [0.0, 0.0, 0.0]
+    """
+    return _with_mode(model, True)
+
+
+def _with_mode(node: Any, active: bool) -> Any:
+    """A copy whose layers have this in their field `active`, if they have one; what has none below it is shared."""
+    below = children(node, STATIC)
+    if below is None:
+        return node
+    own = fields(node) or {}
+    parts = [(key, x, active if key == "active" and key in own else _with_mode(x, active)) for _, key, x, _ in below]
+    return node if all(x is new for _, x, new in parts) else rebuilt(node, [(key, new) for key, _, new in parts])
+
+
 # ----------------------------------------------------------------------------------------------- what comes out of it
 
 
-def outputsize(model: Any, *shapes: tuple[int, ...], padbatch: bool = False) -> Any:
+def outputsize(model: Any, *shapes: tuple[int, ...], padbatch: bool = False, dtype: Any = None) -> Any:
     """The shape of model(x), or a tuple of them, for an x (or several) of given shapes, without computing it.
 
-    Shapes include the batch; padbatch=True puts a batch of 1 in front of each.
+    Shapes include the batch; padbatch=True puts a batch of 1 in front of each. dtype: of x, where that is not the
+    model's own (np.int64 for indices).
 
     >>> import numbaflux as nf
     >>> nf.outputsize(nf.Chain(nf.flatten, nf.Dense(6, 4)), (2, 3), padbatch=True)
     (1, 4)
     """
-    return _shapes(_traced(model, "outputsize", [(1, *s) if padbatch else tuple(s) for s in shapes], model))
+    full = [(1, *s) if padbatch else tuple(s) for s in shapes]
+    return _shapes(_traced(model, "outputsize", full, model, dtype))
 
 
-def _traced(call: Any, where: str, shapes: list[tuple[int, ...]], model: Any) -> Any:
-    """The result of a call on abstract arrays of the model's dtype."""
+def _traced(call: Any, where: str, shapes: list[tuple[int, ...]], model: Any, dtype: Any) -> Any:
+    """The result of a call on abstract arrays, of the model's dtype unless told; nothing is drawn or changed."""
     expect(bool(shapes), where, "shapes", "at least one shape", "none", error=ShapeError)
     for shape in shapes:
         good = all(isinstance(n, int | np.integer) and n > 0 for n in shape)
         expect(good, where, "shape", "integers of 1 or more", str(shape), error=ShapeError)
-    dtype = next((a.dtype for a in arrays(model).values() if a.dtype.kind == "f"), np.dtype(np.float32))
-    return call(*(Value(Spec(tuple(int(n) for n in shape), dtype), memory=i) for i, shape in enumerate(shapes)))
+    own = next((a.dtype for a in arrays(model).values() if a.dtype.kind == "f"), np.dtype(np.float32))
+    kind = own if dtype is None else np.dtype(dtype)
+    with Session(training=False, planned=True):
+        return call(*(Value(Spec(tuple(int(n) for n in shape), kind), memory=i) for i, shape in enumerate(shapes)))
 
 
 def _shapes(result: Any) -> Any:
@@ -200,11 +242,12 @@ class Summary:
         return "\n".join([*(text.rstrip() for text in lines), total])
 
 
-def summary(model: Any, *shapes: tuple[int, ...]) -> Summary:
+def summary(model: Any, *shapes: tuple[int, ...], dtype: Any = None) -> Summary:
     """A table of a model's layers with the shape each gives for inputs of these shapes (with the batch) and its
     parameters.
 
-    Nothing is computed. A layer that is called twice shows its last shape.
+    Nothing is computed. A layer that is called twice shows its last shape. dtype: of the inputs, where that is not the
+    model's own (np.int64 for indices).
 
     >>> import numbaflux as nf
     >>> nf.summary(nf.Chain(nf.Dense(2, 3, nf.tanh), nf.Dense(3, 1)), (5, 2))
@@ -216,7 +259,7 @@ def summary(model: Any, *shapes: tuple[int, ...]) -> Summary:
     13 parameters, 52 bytes
     """
     seen: dict[str, Any] = {}
-    _traced(_watched(model, "", seen), "summary", [tuple(s) for s in shapes], model)
+    _traced(_watched(model, "", seen), "summary", [tuple(s) for s in shapes], model, dtype)
     rows = []
     for path, node in _rows(model, ""):
         name = type(node).__name__ if inside(node) else one_line(node)
@@ -242,7 +285,8 @@ def _watched(node: Any, path: str, seen: dict[str, Any]) -> Any:
     parts = []
     for name, key, child, _ in below:
         fresh = _watched(child, places[name], seen)
-        among = isinstance(key, tuple) and fields(child) is None and callable(child)
+        stands = isinstance(key, tuple) or key in getattr(type(node), "shown", ())
+        among = stands and fields(child) is None and callable(child)
         parts.append((key, _watcher(fresh, places[name], seen) if among else fresh))
     copied = rebuilt(node, parts)
     if fields(node) is not None and callable(node):

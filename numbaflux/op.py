@@ -72,8 +72,8 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """Arguments that an operation takes: a shape each (None: left out), their kinds (f float, i integer, b bool),
-    and attrs.
+    """Arguments that an operation takes: a shape each (None: left out), their kinds (f float, i integer, b bool,
+    w words of a random generator), and attrs.
 
     Together an operation's examples use each of its kernels: `numbaflux cache warm` compiles what they need.
     """
@@ -84,7 +84,7 @@ class Example:
 
     def specs(self, dtype: np.dtype[Any]) -> tuple[Spec | None, ...]:
         """The arguments in a float dtype."""
-        known = {"f": dtype, "i": np.dtype(np.int64), "b": np.dtype(bool)}
+        known = {"f": dtype, "i": np.dtype(np.int64), "b": np.dtype(bool), "w": np.dtype(np.uint64)}
         pairs = zip(self.shapes, self.kinds, strict=True)
         return tuple(None if shape is None else Spec(shape, known[kind]) for shape, kind in pairs)
 

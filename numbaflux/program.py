@@ -132,7 +132,7 @@ def arguments(args: tuple[Any, ...]) -> tuple[list[np.ndarray], Any]:
     places: list[Any] = []
 
     def collect(path: str, kind: str, x: Any) -> Any:
-        if isinstance(x, np.ndarray | np.generic | float):
+        if _varies(kind, x):
             arrays.append(_batch(x, path))
             places.append((path, arrays[-1].shape, arrays[-1].dtype))
         else:
@@ -141,6 +141,11 @@ def arguments(args: tuple[Any, ...]) -> tuple[list[np.ndarray], Any]:
 
     replaced(args, collect)
     return arrays, tuple(places)
+
+
+def _varies(kind: str, x: Any) -> bool:
+    """Whether a leaf of an argument may be another at each call; settings of layers are what a plan depends on."""
+    return isinstance(x, np.ndarray) or (isinstance(x, np.generic | float) and kind != STATIC)
 
 
 def _batch(x: Any, path: str) -> np.ndarray:
@@ -153,7 +158,7 @@ def abstract(args: tuple[Any, ...], first: int) -> tuple[Any, ...]:
     count = iter(range(first, 1 << 30))
 
     def leaf(path: str, kind: str, x: Any) -> Any:
-        if not isinstance(x, np.ndarray | np.generic | float):
+        if not _varies(kind, x):
             return x
         a = _batch(x, path)
         return Value(Spec(a.shape, a.dtype), memory=next(count))

@@ -25,8 +25,9 @@ def array_of(x: Any, where: str) -> np.ndarray:
     """x as the C-contiguous array that kernels take; a type that they do not know is refused."""
     a = np.asarray(x)
     code = f"{a.dtype.kind}{a.dtype.itemsize}"
-    expect(code in KINDS and a.dtype.isnative, where, "array", "of a float or integer type of this machine",
-           str(a.dtype), "x.astype(np.float32)", DTypeError)  # fmt: skip
+    good = code in KINDS and a.dtype.isnative  # else its name, which takes longer than all the rest
+    expect(good, where, "array", "of a float or integer type of this machine", "" if good else str(a.dtype),
+           "x.astype(np.float32)", DTypeError)  # fmt: skip
     return np.ascontiguousarray(a) if a.ndim else a
 
 

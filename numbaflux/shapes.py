@@ -113,10 +113,23 @@ def runs(axes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """Arrays one after another along an axis."""
+    """Arrays one after another along an axis.
+
+    >>> concatenate([np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32)]).tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
     arrays = list(arrays)
     expect(bool(arrays), "concatenate", "arrays", "at least one array", "none", error=ShapeError)
     return apply(M.CONCAT, *arrays, axis=axis_in(axis, arrays[0].ndim, "concatenate"))
+
+
+def cat(*arrays: Any, axis: int = -1) -> Any:
+    """The arguments side by side, along the last axis unless told: features, channels.
+
+    >>> cat(np.zeros((1, 2), np.float32), np.ones((1, 1), np.float32)).tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+    return concatenate(arrays, axis)
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:

@@ -11,10 +11,12 @@ from .build import What
 from .lowering import Build, argument
 from .native import named, native, runner_entries
 from .ops import REGISTRY
-from .optim import RULES, setup
+from .optim import RULES, AccumGrad, ClipGlobalNorm, ClipGrad, Descent, OptimiserChain, RMSProp, WeightDecay, setup
 from .run import outputs
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+CHAIN = OptimiserChain(AccumGrad(2), ClipGlobalNorm(), ClipGrad(), WeightDecay(), Descent())
+OPTIMISERS = (*(rule() for rule in RULES), RMSProp(centred=True), CHAIN)  # together they use each kernel
 
 
 def entries() -> dict[str, What]:
@@ -28,13 +30,13 @@ def entries() -> dict[str, What]:
                 ins = [None if s is None else argument(s, len(outs) + i) for i, s in enumerate(specs)]
                 builds.append(Build())
                 op.lower(builds[-1], outs[0] if len(outs) == 1 else outs, *ins, **attrs)
-        for rule in RULES:
+        for rule in OPTIMISERS:
             builds.append(Build())
-            setup(rule(), {"p": np.zeros(1, dtype)}).lower(builds[-1])
+            setup(rule, {"p": np.zeros(1, dtype)}).lower(builds[-1])
     asked = {(e.kernel, e.signature) for b in builds for e in b.entries}
     asked |= {("check.finite", ("i8:1", f"f{d.itemsize}:1")) for d in FLOATS}
     asked |= {("check.finite_one", ("i8:1", f"f{d.itemsize}:1", "i")) for d in FLOATS}
-    asked |= {("check.flags", ("i8:1", "i8:1", "i"))}
+    asked |= {("check.flags", ("i8:1", "i8:1", "i")), ("random.advance", ("u8:1", "i"))}
     return dict(named(*pair) for pair in asked) | runner_entries()
 
 

@@ -45,6 +45,12 @@ def numbers_of(rule):
             yield f"{rule.__name__}.{name}", lambda x, name=name: rule(**{name: x})
 
 
+def channels(groups):
+    """In and out, a multiple of groups where that is a number of groups."""
+    n = int(groups) if isinstance(groups, int | np.integer) and groups > 0 else 1
+    return n, n
+
+
 MAKE = {
     **{name: call for rule in (*RULES, *TRANSFORMS) for name, call in numbers_of(rule)},
     "schedules.t": lambda x: S.Constant(0.1)(x),
@@ -68,10 +74,35 @@ MAKE = {
     "schedules.rate": lambda x: S.Interpolator(1.0, x),
     "Dense.n_in": lambda x: nf.Dense(x, 1),
     "Dense.n_out": lambda x: nf.Dense(1, x),
+    **{
+        f"{conv}.{name}": lambda x, conv=conv, name=name: getattr(nf, conv)((1,), **{"n_in": 1, "n_out": 1} | {name: x})
+        for conv in ("Conv", "ConvTranspose")
+        for name in ("n_in", "n_out")
+    },
+    "Conv.groups": lambda x: nf.Conv((1,), *channels(x), groups=x),
+    "ConvTranspose.groups": lambda x: nf.ConvTranspose((1,), *channels(x), groups=x),
+    **{
+        f"{norm}.{name}": lambda x, norm=norm, name=name: getattr(nf, norm)(**{"ch": 4} | {name: x})
+        for norm in ("BatchNorm", "InstanceNorm")
+        for name in ("ch", "eps", "momentum")
+    },
+    "GroupNorm.ch": lambda x: nf.GroupNorm(x, 1),
+    "GroupNorm.groups": lambda x: nf.GroupNorm(12, x),
+    "GroupNorm.eps": lambda x: nf.GroupNorm(4, 2, eps=x),
+    "LayerNorm.size": lambda x: nf.LayerNorm((2, x)),
+    "LayerNorm.eps": lambda x: nf.LayerNorm(4, eps=x),
+    "dropout.p": lambda x: nf.dropout(X, x, rng=0),
+    "Dropout.p": lambda x: nf.Dropout(x),
+    "AlphaDropout.p": lambda x: nf.AlphaDropout(x),
+    "Embedding.n_in": lambda x: nf.Embedding(x, 1),
+    "Embedding.n_out": lambda x: nf.Embedding(1, x),
+    "Embedding.padding_idx": unless_none("Embedding.padding_idx", lambda x: nf.Embedding(9, 1, padding_idx=x)),
     "DataLoader.batchsize": lambda x: nf.DataLoader(X, x),
     "DataLoader.prefetch": lambda x: nf.DataLoader(X, prefetch=x),
     "DataLoader.workers": lambda x: nf.DataLoader(X, workers=x),
     "leakyrelu.a": lambda x: nf.leakyrelu(X, x),
+    "rrelu.l": lambda x: nf.rrelu(X.astype(np.float64), x, 1e30),
+    "rrelu.u": lambda x: nf.rrelu(X.astype(np.float64), -1e30, x),
     "trelu.theta": lambda x: nf.trelu(X, x),
     "elu.alpha": lambda x: nf.elu(X, x),
     "celu.alpha": lambda x: nf.celu(X, x),
@@ -148,10 +179,14 @@ MAKE = {
 NARROW = {
     "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "permutation.n": (0, 100),
     "integers.low": (-(2**63), 2**63 - 2), "integers.high": (1 - 2**63, 2**63 - 1),
+    "rrelu.l": (-1e30, 1e30), "rrelu.u": (-1e30, 1e30),
     "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),
     "kfolds.k": (2, 50), "leavepout.p": (1, 50), "timeseries_kfolds.k": (1, 50), "timeseries_kfolds.gap": (0, 59),
     "Scale.size": (1, 50), "Maxout.n": (1, 9), "Bilinear.in1": (1, 50), "Bilinear.in2": (1, 50),
     "Bilinear.out": (1, 50),
+    **{f"{conv}.{name}": (1, 50) for conv in ("Conv", "ConvTranspose") for name in ("n_in", "n_out", "groups")},
     "chunk.n": (1, 8), "randobs.n": (1, 50), "slidingwindow.size": (1, 8),
     "top_k_accuracy.k": (1, 2),
+    "BatchNorm.ch": (1, 50), "InstanceNorm.ch": (1, 50), "GroupNorm.ch": (1, 50), "GroupNorm.groups": (1, 4),
+    "LayerNorm.size": (1, 50), "Embedding.n_in": (1, 50), "Embedding.n_out": (1, 50), "Embedding.padding_idx": (0, 8),
 }  # fmt: skip

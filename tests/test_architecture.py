@@ -15,15 +15,16 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    ("op", "ranges", "objects", "build", "native", "lowering", "schedule", "pace"),
+    ("op", "ranges", "objects", "build", "native", "lowering", "lanes", "schedule", "pace"),
     ("ops",),
     ("device", "tree", "rng"),
-    ("memory", "interpreter", "instance", "plan", "run", "trace", "shapes", "functions", "operators"),
+    ("memory", "interpreter", "instance", "plan", "run", "trace", "session", "shapes", "onehot", "functions", "noise",
+     "activations", "windows", "operators"),
     ("grad", "check_gradients"),
     ("layers", "losses", "init", "optim"),
     ("program", "compiled", "warm"),
     ("data", "metrics", "hdf5_json", "hdf5_objects", "hdf5", "models", "checkpoint", "contents", "distributed"),
-    ("plots", "history", "callbacks", "train"),
+    ("plots", "history", "events", "progress", "saved_rules", "resume", "callbacks", "train"),
     ("__init__",),
     ("info", "cli", "__main__"),
 )
@@ -34,13 +35,14 @@ OWNERS = {
     "numba": ("kernels", "build"),
     "llvmlite": ("kernels", "build", "native", "info"),
     "h5py": ("hdf5",),
-    "tqdm": ("train",),
+    "tqdm": ("progress",),
+    "tensorboardX": ("callbacks",),
     "matplotlib": ("plots",),
     "mpi4py": ("distributed",),
 }
 KERNELS_IMPORT = ("math", "operator", "numpy", "numba", "llvmlite")
 # `import numbaflux` takes none of these.
-LATE = ("numba", "h5py", "matplotlib", "mpi4py", "sklearn", "torch")
+LATE = ("numba", "h5py", "matplotlib", "mpi4py", "sklearn", "tensorboardX", "torch")
 
 CORE, CORE_LINES = ("op", "trace", "run", "plan", "native", "grad"), 1500
 FILE_LINES, FUNCTION_LINES, KERNEL_LINES = 400, 40, 80
@@ -348,7 +350,7 @@ def test_test_folders_mirror_source_folders():
     tests = {path.parent.relative_to(ROOT / "tests") for path in python_files(ROOT / "tests")} - {Path(".")}
     sources = {path.parent.relative_to(ROOT / "numbaflux") for path in python_files(ROOT / "numbaflux")}
     sources |= {path.parent.relative_to(ROOT) for path in python_files(ROOT / "kernels")}
-    sources |= {Path("benchmarks")}
+    sources |= {Path("benchmarks"), Path("examples")}
     assert stray_folders(tests, sources) == []
 
 

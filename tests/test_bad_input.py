@@ -12,6 +12,7 @@ import numbaflux as nf
 from numbaflux import functions as F
 from numbaflux.ranges import RANGES, check
 from numbaflux.tree import leaves
+from tests.made import MAKE, NARROW
 
 G = nf.Generator(0)
 X, Y, LABELS = G.normal((8, 3)), G.normal((8, 2)), np.arange(8) % 2
@@ -233,46 +234,6 @@ def test_a_read_only_target_is_refused():
 
 
 # ------------------------------------------------------------------------------------------------ the table of ranges
-
-MAKE = {
-    "Descent.eta": lambda x: nf.Descent(x),
-    "Momentum.eta": lambda x: nf.Momentum(x),
-    "Momentum.rho": lambda x: nf.Momentum(rho=x),
-    "Adam.eta": lambda x: nf.Adam(x),
-    "Adam.beta1": lambda x: nf.Adam(beta=(x, 0.5)),
-    "Adam.beta2": lambda x: nf.Adam(beta=(0.5, x)),
-    "Adam.eps": lambda x: nf.Adam(eps=x),
-    "AdamW.eta": lambda x: nf.AdamW(x),
-    "AdamW.beta1": lambda x: nf.AdamW(beta=(x, 0.5)),
-    "AdamW.beta2": lambda x: nf.AdamW(beta=(0.5, x)),
-    "AdamW.eps": lambda x: nf.AdamW(eps=x),
-    "AdamW.decay": lambda x: nf.AdamW(decay=x),
-    "Dense.n_in": lambda x: nf.Dense(x, 1),
-    "Dense.n_out": lambda x: nf.Dense(1, x),
-    "DataLoader.batchsize": lambda x: nf.DataLoader(X, x),
-    "train.epochs": lambda x: nf.train(mse, *TRAINED, epochs=x, progress=False),
-    "Generator.seed": lambda x: (nf.seed(x), nf.Generator(x)),
-    "Generator.counter": lambda x: nf.Generator(0, x),
-    "child.index": lambda x: nf.Generator(0).child(x),
-    "integers.low": lambda x: nf.Generator(0).integers(2, x, 2**63 - 1),
-    "integers.high": lambda x: nf.Generator(0).integers(2, -(2**63), x),
-    "normal.std": lambda x: nf.Generator(0).normal((0,), std=x, dtype=np.float64),
-    "permutation.n": lambda x: nf.Generator(0).permutation(x),
-}
-# What a test can afford (sizes of arrays, epochs), and what another argument leaves free.
-NARROW = {
-    "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "permutation.n": (0, 100),
-    "integers.low": (-(2**63), 2**63 - 2), "integers.high": (1 - 2**63, 2**63 - 1),
-}  # fmt: skip
-
-
-def trained():
-    """A model, data, and an optimiser state: the rest of train's arguments."""
-    model = mlp()
-    return model, [(X, Y)], nf.setup(nf.Descent(0.0), model)
-
-
-TRAINED = trained()
 
 
 def test_every_range_is_tried():

@@ -13,7 +13,8 @@ import pytest
 
 from tests.sources import ROOT, library
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")]
+PAGES += sorted((ROOT / "docs").glob("**/*.md"))
 LANGUAGES = ("python", "sh", "text", "json", "ini")  # a block must name one, so that no Python hides in a bare fence
 NOT_RUN = re.compile(r"<!--\s*not run:(.*)-->")
 

@@ -1,13 +1,18 @@
-"""Every case of every operation with an unreadable page behind each buffer and NaN in memory that nobody wrote."""
+"""Every case of every operation, every rule: an unreadable page behind each buffer, NaN in memory nobody wrote."""
 
 import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.sources import ROOT
 
 
-def test_all_cases_run_fenced():
+@pytest.mark.parametrize(
+    ("file", "name"), [("tests/test_registry.py", "test_values"), ("tests/optim/test_step.py", "bit_for_bit")]
+)
+def test_all_cases_run_fenced(file, name):
     """In a process of its own: a kernel that reaches too far ends it."""
     command = [
         sys.executable,
@@ -16,9 +21,9 @@ def test_all_cases_run_fenced():
         "-q",
         "-p",
         "no:cacheprovider",
-        "tests/test_registry.py",
+        file,
         "-k",
-        "test_values",
+        name,
     ]
     env = os.environ | {"NUMBAFLUX_FENCE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)

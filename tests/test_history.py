@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 
@@ -68,3 +69,12 @@ def test_plot_is_a_figure_of_losses_and_metrics():
     assert [line.get_label() for line in losses.lines] == ["training", "validation"]
     assert list(losses.lines[1].get_ydata()) == [row["validation_loss"] for row in ROWS]
     assert list(metrics.lines[0].get_ydata()) == [row["accuracy"] for row in ROWS]
+
+
+def test_numbers_that_some_rows_lack():
+    history = nf.History([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "eta": 0.5}])
+    assert history.columns == ["epoch", "loss", "eta"] and history.metrics == ["eta"]
+    assert math.isnan(history.column("eta")[0]) and history.column("eta")[1] == 0.5
+    assert [line.split() for line in repr(history).splitlines()] == [
+        ["epoch", "loss", "eta"], ["1", "2"], ["2", "1", "0.5"],
+    ]  # fmt: skip

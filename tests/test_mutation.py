@@ -8,6 +8,7 @@ import numbaflux as nf
 from numbaflux import run, warm
 from numbaflux.lowering import Array, Build, argument, whole
 from tests.cases import CASES, OPS
+from tests.reference.optim import Oracle
 from tests.test_registry import call, check, specs_of
 
 njit = numba.njit(error_model="numpy")
@@ -91,7 +92,12 @@ def values(case):
     check(case, xs, call(case, xs))
 
 
-RULES = {"optim.descent": nf.Descent, "optim.momentum": nf.Momentum, "optim.adam": nf.Adam}
+CHAINS = {name: nf.OptimiserChain(member, nf.Descent(0.1)) for name, member in {
+    "decay": nf.WeightDecay(0.1), "clip": nf.ClipGrad(0.5), "norm": nf.ClipNorm(1.0, 3), "join": nf.ClipGlobalNorm(1.0),
+    "accumulate": nf.AccumGrad(3), "gate": nf.AccumGrad(3),
+}.items()}  # fmt: skip
+RULES = {rule.kernel: rule for rule in (*(rule() for rule in nf.optim.RULES), nf.RMSProp(centred=True))}
+RULES |= {f"optim.{name}": chain for name, chain in CHAINS.items()}
 
 
 def three_steps(rule):
@@ -99,23 +105,13 @@ def three_steps(rule):
     rng = np.random.default_rng(0)  # 16 numbers: no gap behind them in the flat vector
     p, x = rng.normal(size=16).astype(np.float32), rng.normal(size=16).astype(np.float32)
     model = {"p": p.copy()}
-    state = nf.setup(rule(), model)
-    step = nf.compile(lambda m, x: (m["p"] * x).sum(), model, state)
-    right, m, v = p.astype(float), 0.0, 0.0
-    for t in (1, 2, 3):
+    state = nf.setup(rule, model)
+    step, oracle = nf.compile(lambda m, x: (m["p"] * x).sum(), model, state), Oracle(rule, {"p": p})
+    for _ in range(3):
         step(x)
-        g, r = x.astype(float), state.rule
-        if rule is nf.Descent:
-            right = right - r.eta * g
-        elif rule is nf.Momentum:
-            v = r.rho * v + r.eta * g
-            right = right - v
-        else:
-            m, v = r.beta[0] * m + (1 - r.beta[0]) * g, r.beta[1] * v + (1 - r.beta[1]) * g * g
-            means = m / (1 - r.beta[0] ** t), v / (1 - r.beta[1] ** t)
-            right = right - r.eta * means[0] / (np.sqrt(means[1]) + r.eps)
-    np.testing.assert_allclose(model["p"], right, rtol=1e-5)
-    assert state.step == 3
+        oracle.update({"p": x})
+    np.testing.assert_allclose(model["p"], oracle.params["p"], rtol=1e-5)
+    assert state.step == oracle.step
 
 
 KERNELS = {str(case): kernels_of(case) for case in CASES}
@@ -125,7 +121,7 @@ CHECKS = ["check.finite", "check.finite_one", "check.flags"]
 
 def test_every_kernel_of_the_library_is_spoiled_below():
     known = {".".join(what[:2]).removeprefix("cpu.") for what in warm.entries().values()}
-    assert known - {"runner.run", "runner.region"} == {*USED, *RULES, *CHECKS, "optim.tick"}
+    assert known - {"runner.run", "runner.region"} == {*USED, *RULES, *CHECKS, "optim.tick", "random.advance"}
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
@@ -140,14 +136,30 @@ def test_spoiled_output_of_an_operation_is_noticed(kernel, mutation, spoiled):
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-@pytest.mark.parametrize("kernel", RULES)
+@pytest.mark.parametrize("kernel", [kernel for kernel in RULES if kernel != "optim.gate"])
 def test_spoiled_output_of_a_rule_is_noticed(kernel, mutation, spoiled):
     assert not noticed(three_steps, RULES[kernel])
     spoiled(kernel, mutation)
     assert noticed(three_steps, RULES[kernel])
 
 
-@pytest.mark.parametrize("kernel", [*CHECKS, "optim.tick"])
+def two_draws():
+    layer = nf.Dropout(0.5, rng=7)
+    predict = nf.compile(nf.trainmode(layer))
+    for _ in range(2):
+        predict(np.ones(9, np.float32))
+    assert layer.rng.state == (7, 2)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_spoiled_count_of_draws_is_noticed(mutation, spoiled):
+    assert not noticed(two_draws)
+    spoiled("random.advance", mutation)
+    assert noticed(two_draws)
+
+
+@pytest.mark.parametrize("kernel", [*CHECKS, "optim.tick", "optim.gate"])
 def test_spoiled_check_or_count_is_noticed(kernel, spoiled):
-    spoiled(kernel, "sign" if kernel == "optim.tick" else "last" if kernel == "check.finite" else "element")
-    assert noticed(three_steps, nf.Adam)
+    sign = kernel in ("optim.tick", "optim.gate")
+    spoiled(kernel, "sign" if sign else "last" if kernel == "check.finite" else "element")
+    assert noticed(three_steps, RULES.get(kernel, nf.Adam()))

@@ -39,12 +39,41 @@ def test_losses_that_have_no_logarithm_are_drawn_on_a_linear_scale(bad):
 
 def test_metric_curves_name_one_or_tell_several_apart():
     axes = panel()
-    plots.metric_curves(axes, HISTORY)
+    plots.metric_curves(axes, HISTORY, HISTORY.metrics)
     assert [line.get_label() for line in axes.lines] == ["accuracy", "error"]
     assert axes.get_ylabel() == "metric" and axes.get_legend() is not None
     axes = panel()
-    plots.metric_curves(axes, nf.History([{"epoch": 1, "loss": 1.0, "accuracy": 0.5}]))
+    plots.metric_curves(axes, HISTORY, ["accuracy"])
     assert axes.get_ylabel() == "accuracy" and axes.get_legend() is None
+
+
+def test_metrics_of_other_scales_get_panels_of_their_own():
+    row = {
+        "epoch": 1,
+        "loss": 1.0,
+        "validation_loss": 2.0,
+        "accuracy": 0.5,
+        "mae": 20.0,
+        "f1": float("nan"),
+        "r2": -3.0,
+    }
+    figure = nf.History([row, row]).plot()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "metric", "mae", "r2"]
+    assert [line.get_label() for line in figure.axes[1].lines] == ["accuracy", "f1"]
+    width, height = figure.get_size_inches()
+    assert width > height > 6  # in two rows
+
+
+def test_losses_on_a_linear_scale_if_told():
+    assert HISTORY.plot().axes[0].get_yscale() == "log"
+    assert HISTORY.plot(log=False).axes[0].get_yscale() == "linear"
+
+
+def test_numbers_that_some_epochs_lack_leave_gaps():
+    history = nf.History([{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5, "validation_loss": 0.7, "eta": 3.0}])
+    axes = history.plot().axes
+    assert len(axes) == 2 and [len(one.lines) for one in axes] == [2, 1]
+    assert np.isnan(axes[0].lines[1].get_ydata()[0]) and axes[1].get_ylabel() == "eta"
 
 
 def test_confusion_shows_counts_and_shares():

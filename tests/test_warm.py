@@ -20,12 +20,12 @@ def test_entries_have_the_names_of_the_cache():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rule", nf.optim.RULES, ids=lambda r: r.__name__)
+@pytest.mark.parametrize("rule", warm.OPTIMISERS, ids=str)
 def test_entries_hold_what_training_needs(rule, dtype):
     found = warm.entries()
     model = nf.Chain(nf.Dense(3, 5, nf.tanh), nf.Dense(5, 4))
     model = nf.f64(model) if dtype == np.float64 else model
-    step = nf.compile(lambda m, x, y: nf.losses.logitcrossentropy(m(x), y), model, nf.setup(rule(), model))
+    step = nf.compile(lambda m, x, y: nf.losses.logitcrossentropy(m(x), y), model, nf.setup(rule, model))
     step(np.ones((300, 3), dtype), np.zeros(300, np.int64))
     plan = next(iter(step.programs.values())).plan
     needed = {native_module.named(e.kernel, e.signature)[0] for e in plan.entries}

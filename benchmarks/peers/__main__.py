@@ -50,7 +50,7 @@ def compare(name: str, rounds: int, seconds: float, compiled: bool) -> tuple[str
     case = CASES[name]
     ours, *others = (Peer(p, name) for p in ("numbaflux", *peers(case, compiled)))
     try:
-        far = [p for p in others if abs(p.loss - ours.loss) > 1e-3 * max(abs(ours.loss), 1e-3)]
+        far = [p for p in others if abs(p.loss - ours.loss) > 1e-3 * max(abs(ours.loss), 0.05)]
         if far:
             raise SystemExit(f"{name}: loss after 20 steps {ours.loss}, but {far[0].name} has {far[0].loss}")
         for _ in range(rounds):

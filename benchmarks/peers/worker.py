@@ -32,7 +32,7 @@ def numbaflux_training(case: Training) -> Call:
         "relu": lambda: nf.relu,
     }
     model = nf.Chain(*(makers[kind](*sizes) for kind, *sizes in case.layers))
-    for layer, w in zip((m for m in model if hasattr(m, "weight")), case.weights(), strict=True):
+    for layer, w in zip((m for m in model if isinstance(m, nf.Dense | nf.Conv)), case.weights(), strict=True):
         layer.weight = w
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
     step = nf.compile(lambda m, x, y: loss(m(x), y), model, nf.setup(nf.Adam(1e-3), model))

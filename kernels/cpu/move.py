@@ -1,4 +1,4 @@
-"""Moves elements of any type: axes, slices, rows by index. An index out of range is clamped, never followed."""
+"""Moves elements of any type: axes, slices, rows by index. An index out of range is clamped or passed over."""
 
 from numba import types
 from numba.extending import overload
@@ -122,13 +122,16 @@ def gather(y, table, index):
 
 
 @kernel
-def scatter_add(table, dy, index):
-    """table = 0, then table[index[i], :] += dy[i, :] in the order of i: the gradient of gather, in one tile."""
+def scatter_add(table, dy, index, first):
+    """table = 0, then table[index[i] - first, :] += dy[i, :] in the order of i: of the gradient of gather, rows from
+    `first` on. Indices of others are passed over."""
     n, c = dy.shape
     zeros = part(table, 0, table.size)
     for i in range(zeros.size):
         zeros[i] = 0
     for i in range(n):
-        target, source = part(table, clamped(index[i], table.shape[0]) * c, c), part(dy, i * c, c)
-        for j in range(c):
-            target[j] += source[j]
+        row = index[i] - first
+        if 0 <= row < table.shape[0]:
+            target, source = part(table, row * c, c), part(dy, i * c, c)
+            for j in range(c):
+                target[j] += source[j]

@@ -148,18 +148,18 @@ def sum(y, x, scale):
 
 
 @kernel
-def broadcast(y, x, scale):
-    """y(outer, k, inner) = scale * x(outer, inner) for all k: the gradient of sum, as sum is of broadcast."""
+def broadcast(y, x):
+    """y(outer, k, inner) = x(outer, inner) for all k: the gradient of sum, as sum is of broadcast."""
     outer, k, inner = y.shape
     for o in range(outer):
         if inner == 1:
-            row, value = part(y, o * k, k), scale * x[o, 0]
+            row, value = part(y, o * k, k), x[o, 0]
             for j in range(k):
                 row[j] = value
             continue
         for j in range(k):
             for i in range(inner):
-                y[o, j, i] = scale * x[o, i]
+                y[o, j, i] = x[o, i]
 
 
 @kernel

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..lowering import Array, Buf, Build, Int, cut, elements_block, elementwise, whole
+from ..lowering import SMALL, Array, Buf, Build, Int, cut, elements_block, elementwise, whole
 from ..op import DTypeError, Op, RangeError, ShapeError, Spec, example, expect
 
 Shape = tuple[int, ...]
+TILES = 16  # of a table's gradient, at most
 
 
 def _alias(b: Build, out: Buf, x: Buf, **attrs: Any) -> None:
@@ -200,10 +201,13 @@ def _scatter_shape(dy: Spec, index: Spec, rows: int) -> Spec:
 
 
 def _scatter_lower(b: Build, out: Buf, dy: Buf, index: Buf, rows: int) -> None:
-    """One tile, so that rows met twice are added in order."""
+    """Tiles are blocks of the table's rows: each goes through all of index, and adds what is its own in order. So few
+    tiles that this is little beside the rows that are filled and added."""
     n, c = index.size, math.prod(out.shape[1:])
     check_index(b, "scatter_add", index, rows)
-    b.add("move.scatter_add", whole(out, rows, c, write=True), whole(dy, n, c), whole(index, n), rows=1, block=1)
+    tiles = max(1, min(TILES, rows, (rows + n) * c // (4 * n + SMALL)))
+    b.add("move.scatter_add", cut(out, rows, c, write=True), whole(dy, n, c), whole(index, n), Int(0, 1),
+          rows=rows, block=-(-rows // tiles), work=0.3 * (rows + n) * c + n)  # fmt: skip
 
 
 # rows of zeros, dy added to the rows that index names

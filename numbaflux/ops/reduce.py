@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..lowering import Array, Buf, Build, Num, cut, elements_block, leading, samples, whole
+from ..lowering import Array, Buf, Build, Num, cut, elements_block, image_block, leading, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .elementwise import AFFINE, FILL, MUL
 
@@ -36,7 +36,7 @@ def reduce_lower(kernel: str, b: Build, out: Buf, x: Buf, start: int, stop: int,
               rows=outer, block=block)  # fmt: skip
         return
     rows = x.shape[start] if x.shape[start] > 32 else k
-    block = samples(rows)
+    block = image_block(rows, x.nbytes // rows)
     tiles = -(-rows // block)
     slots = out if tiles == 1 else b.temp((tiles, inner), x.dtype)
     one = Array(slots, (inner,), per_tile=inner, write=True)
@@ -77,7 +77,7 @@ def _broadcast_lower(b: Build, out: Buf, x: Buf, start: int, sizes: tuple[int, .
         b.add("rows.broadcast", cut(out, k, inner, write=True), whole(x, inner),
               rows=rows, block=elements_block(rows, out.size // max(rows, 1)))  # fmt: skip
     else:
-        b.add("reduce.broadcast", cut(out, outer, k, inner, write=True), cut(x, outer, inner), Num(1.0, x.dtype),
+        b.add("reduce.broadcast", cut(out, outer, k, inner, write=True), cut(x, outer, inner),
               rows=outer, block=elements_block(outer, k * inner))  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Slow, obvious NumPy oracles, one function an operation, under the operation's name. They share nothing with the
 library."""
 
-from . import dense, elementwise, move, reduce, softmax
+from . import activation, conv, dense, elementwise, move, norm, pool, random, reduce, softmax
 
-MODULES = (elementwise, reduce, move, dense, softmax)
+MODULES = (conv, elementwise, activation, reduce, move, dense, pool, softmax, norm, random)
 
 
 def oracle(name):
