@@ -180,10 +180,12 @@ def draw(path, x, y, outlier, place, fields, turning):
     fig.savefig(path)
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description="A layer, operations and a loss of one's own; writes custom.h5, custom.png."
-    )
+def errors(fields, truth):
+    return ", ".join(f"{nf.metrics.rmse(field, truth):.4f} by {name}" for name, field in fields.items())
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Layer, operations, loss of one's own; writes custom.h5, custom.png.")
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--wrong", type=float, default=0.25, help="share of the measurements that are outliers")
     parser.add_argument("--seed", type=int, default=0)
@@ -191,6 +193,11 @@ def main():
     options = parser.parse_args()
     if options.epochs < 1 or not 0 <= options.wrong <= 1 or options.seed < 0:
         parser.error("at least 1 epoch, a share from 0 to 1 and seed 0 are needed")
+    return options
+
+
+def main():
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     file, picture = options.out / "custom.h5", options.out / "custom.png"
 
@@ -213,15 +220,9 @@ def main():
     draw(picture, x, y, outlier, place, fields, {"true": turning} | vorticities)
 
     print("gradients      as differences say: of both operations, the layer and the loss")
-    for title, found, truth, unit in (
-        ("velocity", fields, velocity, "mm/s"),
-        ("vorticity", vorticities, turning, "1/s"),
-    ):
-        errors = ", ".join(f"{nf.metrics.rmse(field, truth):.4f} {unit} by {name}" for name, field in found.items())
-        print(f"{title:<13}  RMSE {errors}")
-    print(
-        f"training       {len(models)} networks in {seconds:.1f} s, {outlier.mean():.0%} of {len(x)} measurements wrong"
-    )
+    print(f"velocity       RMSE in mm/s: {errors(fields, velocity)}")
+    print(f"vorticity      RMSE in 1/s: {errors(vorticities, turning)}")
+    print(f"training       2 networks in {seconds:.1f} s, {outlier.sum()} of {len(x)} measurements wrong")
     print(f"files          {file}, {picture}")
     same = np.array_equal(output.view(np.uint32), again.view(np.uint32))
     print(f"loaded again   the same predictions {'bit for bit' if same else 'NOT: the file or the model is damaged'}")

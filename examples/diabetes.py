@@ -101,7 +101,7 @@ def draw(path, truth, mean, deviation):
     fig.savefig(path)
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description="Regression with uncertainty; writes diabetes.h5 and diabetes.png.")
     parser.add_argument("--epochs", type=int, default=200, help="at most; training stops where it gains nothing")
     parser.add_argument("--members", type=int, default=5, help="networks of an ensemble")
@@ -110,6 +110,11 @@ def main():
     options = parser.parse_args()
     if options.epochs < 1 or options.members < 2 or options.seed < 0:
         parser.error("at least 1 epoch, 2 members and seed 0 are needed")
+    return options
+
+
+def main():
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     file, picture = options.out / "diabetes.h5", options.out / "diabetes.png"
 

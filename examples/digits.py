@@ -62,7 +62,7 @@ def draw(path, history, output, test):
     fig.savefig(path)
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description="Train on handwritten digits; writes digits.h5 and digits.png.")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -70,6 +70,11 @@ def main():
     options = parser.parse_args()
     if options.epochs < 1 or options.seed < 0:
         parser.error("at least 1 epoch and seed 0 are needed")
+    return options
+
+
+def main():
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     file, picture = options.out / "digits.h5", options.out / "digits.png"
 

@@ -122,7 +122,7 @@ def draw(path, years, roots, truth, forecasts, ensemble):
     fig.savefig(path)
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description="Forecast sunspots; writes sunspots.h5 and sunspots.png.")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--members", type=int, default=5, help="networks that are averaged")
@@ -131,6 +131,11 @@ def main():
     options = parser.parse_args()
     if options.epochs < 1 or options.members < 1 or options.seed < 0:
         parser.error("at least 1 epoch, 1 member and seed 0 are needed")
+    return options
+
+
+def main():
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     file, picture = options.out / "sunspots.h5", options.out / "sunspots.png"
 

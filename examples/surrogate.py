@@ -130,7 +130,7 @@ def milliseconds(f, u):
     return 1000 * min(timeit.repeat(lambda: f(u), number=3, repeat=5)) / 3
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description="A network for Burgers' equation; writes surrogate.h5, surrogate.png.")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--channels", type=int, default=12, help="of the hidden layers")
@@ -139,6 +139,11 @@ def main():
     options = parser.parse_args()
     if options.epochs < 1 or options.channels < 1 or options.seed < 0:
         parser.error("at least 1 epoch, 1 channel and seed 0 are needed")
+    return options
+
+
+def main():
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     file, picture = options.out / "surrogate.h5", options.out / "surrogate.png"
 
@@ -158,12 +163,10 @@ def main():
     print(f"one step       relative error {errors[1]:.2%}; {still:.2%} if the field is left as it is")
     print(f"roll-out       relative error {errors[-1]:.2%} after {FRAMES} steps, {FRAMES * STRIDE} of the solver")
     print(f"mass           changes by {mass.max():.1e} at most in the roll-out")
-    for n in (1, 16):
+    for title, n in (("speed", 1), ("", 16)):
         ours, theirs = milliseconds(step, truth[0, :n]), milliseconds(lambda u: solve(u, STRIDE), truth[0, :n])
-        title = "speed" if n == 1 else ""
-        print(
-            f"{title:<13}  {n} at once: {ours:.2f} ms, {theirs:.2f} ms by the solver, {theirs / ours:.1f} times as fast"
-        )
+        ratio = f"{theirs / ours:.1f} times as fast"
+        print(f"{title:<13}  {n} at once: {ours:.2f} ms, {theirs:.2f} ms by the solver, {ratio}")
     seconds, pairs = sum(history.column("seconds")), training[1:].size // GRID**2
     print(f"training       {len(history)} epochs of {pairs} pairs of frames in {seconds:.1f} s")
     print(f"files          {file}, {picture}")

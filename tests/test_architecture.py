@@ -18,8 +18,10 @@ LEVELS = (
     ("op", "ranges", "objects", "build", "native", "lowering", "lanes", "schedule", "pace"),
     ("ops",),
     ("device", "tree", "rng"),
-    ("memory", "interpreter", "instance", "plan", "run", "trace", "session", "shapes", "onehot", "functions", "noise",
-     "activations", "windows", "operators"),
+    (
+        *"memory interpreter instance plan run trace session shapes onehot".split(),
+        *"functions noise activations windows operators".split(),
+    ),
     ("grad", "check_gradients"),
     ("layers", "losses", "init", "optim"),
     ("program", "compiled", "warm"),

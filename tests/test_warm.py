@@ -12,7 +12,7 @@ from numbaflux.objects import Store
 
 def test_entries_have_the_names_of_the_cache():
     found = warm.entries()
-    assert len(found) > 100
+    assert 100 < len(found) <= 250, "each takes time and disk at every site"
     for name, (module, function, signature) in found.items():
         assert name.startswith(f"{module.rpartition('.')[2]}.{function}-")
         assert signature and all(isinstance(code, str) for code in signature)

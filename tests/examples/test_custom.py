@@ -39,9 +39,9 @@ def test_errors_are_those_of_the_file(run):
     wrong = np.sqrt(np.mean((by_numpy(t, place) - velocity) ** 2))
     along, up = ((by_numpy(t, place + step) - by_numpy(t, place - step)) / (2 * h) for step in ([h, 0], [0, h]))
     turning = along[:, 1] - up[:, 0]
-    assert run.report["velocity"].startswith(f"RMSE {wrong:.4f} mm/s by forgiving loss, ")
+    assert run.report["velocity"].startswith(f"RMSE in mm/s: {wrong:.4f} by forgiving loss, ")
     off = np.sqrt(np.mean((turning - 2 * np.pi / 50 * np.cos(a) * np.cos(b)) ** 2))
-    assert run.report["vorticity"].startswith(f"RMSE {off:.4f} 1/s by forgiving loss, ")
+    assert run.report["vorticity"].startswith(f"RMSE in 1/s: {off:.4f} by forgiving loss, ")
     assert wrong < 0.04
     assert wrong < float(run.report["velocity"].split(", ")[1].split()[0]) / 3
 

@@ -145,7 +145,7 @@ def test_save_and_load(layer, tmp_path):
 
 X = drawn(2, 8, 8, 3)
 WRONG = (
-    (lambda: nf.Conv((3, 3), 3, 4)(drawn(2, 8, 8, 4)), nf.ShapeError, "x must be of 3 channels, got shape (2, 8, 8, 4)"),
+    (lambda: nf.Conv((3, 3), 3, 4)(drawn(2, 8, 8, 4)), nf.ShapeError, "of 3 channels, got shape (2, 8, 8, 4)"),
     (lambda: nf.Conv((3, 3), 3, 4)(drawn(8, 8, 3)), nf.ShapeError, "conv: w must be of 3 axes"),
     (lambda: nf.Conv((9, 9), 3, 4)(X), nf.ShapeError, "conv: x must be of 9 or more along spatial axis 0"),
     (lambda: nf.Conv((3, 3), 3, 4)(X.astype(np.float64)), nf.DTypeError, "conv: w must be of float64 as x"),
