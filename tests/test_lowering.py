@@ -98,3 +98,30 @@ def test_elementwise_cuts_every_array_alike():
 @pytest.mark.parametrize(("n", "right"), [(0, 0), (1, 64), (64, 64), (65, 128)])
 def test_up(n, right):
     assert L.up(n, 64) == right
+
+
+def test_what_nobody_reads_is_not_made():
+    b = L.Build()
+    x = L.argument(Spec((8,), F4), 0)
+    out = L.argument(Spec((8,), F4), 1)
+    used, unused, after, kept, counted = (b.temp((8,), F4) for _ in range(5))
+    kept.storage.keep = True
+
+    def copy(target, source, **more):
+        b.add("elementwise.copy", L.cut(target, write=True), L.cut(source), rows=8, block=8, **more)
+        return b.entries[-1]
+
+    wanted = [copy(used, x)]
+    copy(unused, x)
+    copy(after, unused)
+    wanted += [copy(out, used), copy(kept, x), copy(counted, x, commits=True)]
+    b.check("check.finite", L.whole(x), error=ValueError)
+    assert b.needed() == [*wanted, b.entries[-1]]
+
+
+def test_lanes_are_cut_by_blocks_of_16_samples():
+    b = L.Build()
+    t = b.temp((3, 5, 16), F4)  # 33 to 48 samples of 5 features
+    array = L.Array(t, (3 * 5, 16), cut=True, lanes=16)
+    assert array.stride(33) == array.stride(48) == 5
+    assert [array.lead(33, block) for block in (16, 32, 33)] == [5, 10, 15]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 import numbaflux as nf
 from numbaflux.instance import Instance
-from numbaflux.lowering import Build, Int, cut, whole
+from numbaflux.lowering import Buf, Build, Int, cut, whole
 from numbaflux.schedule import schedule
 from numbaflux.warm import warm
 from tests.programs import hold, losses, programs
@@ -141,6 +141,8 @@ def test_block_of_a_group_is_a_fixed_ones_else_that_of_the_most_work():
     assert block((1, 8, True), (9, 16, False)) == [8]
     assert block((9, 16, False), (1, 8, True)) == [8]
     assert block((1, 8, True), (9, 16, True)) == [8, 16]
+    assert block((9, 8, False), (1, 16, True)) == [8, 16], "larger tiles than suit most of the work"
+    assert block((1, 16, True), (9, 8, False)) == [16, 8]
 
 
 def test_group_does_not_grow_past_a_check():
@@ -190,3 +192,23 @@ GOLDEN = [
     ["check.flags"],
     ["optim.adam", "optim.tick"],
 ]  # fmt: skip
+
+
+def test_time_grows_with_the_entries_not_with_their_square():
+    def looks(count):
+        """How often two buffers are compared for a chain of that many entries that all read one array."""
+        b, seen = Build(), []
+        shared, x = b.temp((64,), F4), b.temp((64,), F4)
+        for _ in range(count):
+            y = b.temp((64,), F4)
+            entry(b, y, x, shared, rows=64, block=8)
+            x = y
+        meets = Buf.meets
+        Buf.meets = lambda self, other: seen.append(1) or meets(self, other)
+        try:
+            schedule(b.entries)
+        finally:
+            Buf.meets = meets
+        return len(seen)
+
+    assert looks(200) <= 2.5 * looks(100)
