@@ -158,6 +158,52 @@ def make_images(rows, vectors, width):
     return images
 
 
+def make_channels(rows, width):
+    """The intrinsic channels(like, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start,
+    start_row).
+
+    C[i, j] = start + sum over s, k of A[s*a_seg + i*a_row + k*a_k + j] B[s*b_seg + k*b_row + j], channel by channel:
+    i < m <= rows pixels (or taps), j < n channels, one vector of them. start 0: from zero.
+    """
+
+    @intrinsic
+    def channels(
+        typing, like, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start, start_row
+    ):  # fmt: skip
+        def generate(context, bd, sig, args):
+            _, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start, start_row = args
+            simd, nothing = Vectors(bd, width, like.dtype), i64(0)
+            c_row, a_row, a_seg, a_k, b_row, b_seg, start_row = in_bytes(
+                simd, c_row, a_row, a_seg, a_k, b_row, b_seg, start_row
+            )
+            in_a, in_c, in_start = (offsets(simd, rows, m, stride) for stride in (a_row, c_row, start_row))
+
+            def tile(mask):
+                def body(values, at):
+                    right = simd.load(at[1], nothing, mask)
+                    return [simd.fma(simd.load(at[0], o, mask), right, v) for o, v in zip(in_a, values, strict=True)]
+
+                held = (start, lambda: [simd.load(start, o, mask) for o in in_start])
+                first = choice(simd, held, (None, lambda: [simd.zero] * rows))
+                done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_row], first, body)
+                for value, offset in zip(done, in_c, strict=True):
+                    simd.store(value, c, offset, mask)
+
+            if width == 64:  # AVX-512 masks at no cost
+                tile(simd.first(n))
+            else:
+                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes))) as (whole, ragged):
+                    with whole:
+                        tile(None)
+                    with ragged:
+                        tile(simd.first(n))
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 15), generate
+
+    return channels
+
+
 def make_sums(rows, vectors, width):
     """The intrinsic sums(like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k).
 

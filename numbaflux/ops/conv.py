@@ -135,11 +135,17 @@ def _correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Par
         given = whole(bias, o) if bias else _nothing(part.w)
         lines = part.spans[0].out * part.spans[1].out
         tiling = Tiling.of(n, lines, max(per_sample(x), per_sample(out)))
+        sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, tiling.each)
         packed = groups == 1 and part.w.size > 0
         w = _panels(b, Product(o, o, part.w.size // o, 0, 0, o, 1), part.w) if packed else part.w
-        sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, tiling.each)
-        b.add("conv.conv", tiling.array(out, write=True), tiling.array(source), whole(w, w.size), given, sizes,
-              *tiling.numbers(), Int(int(packed)), rows=tiling.rows, block=tiling.block, work=part.work(n))  # fmt: skip
+        kernel, last = ("depthwise.conv", ()) if _each(c, o, groups) else ("conv.conv", (Int(int(packed)),))
+        b.add(kernel, tiling.array(out, write=True), tiling.array(source), whole(w, w.size), given, sizes,
+              *tiling.numbers(), *last, rows=tiling.rows, block=tiling.block, work=part.work(n))  # fmt: skip
+
+
+def _each(c: int, o: int, groups: int) -> bool:
+    """Whether each channel is by itself."""
+    return groups == c == o > 1
 
 
 def _plain(found: Sequence[Axis], groups: int) -> bool:
@@ -238,6 +244,7 @@ CONV: Op = Op(
     examples=(
         example("fff", (2, 4, 4, 3), (3, 3, 3, 5), (5,), **_SHOWN),
         example("fff", (16, 4, 4, 3), (3, 3, 3, 5), (5,), **_SHOWN),
+        example("fff", (2, 4, 4, 3), (3, 3, 1, 3), (3,), **_SHOWN | {"groups": 3}),
     ),
 )
 
@@ -337,8 +344,10 @@ def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> N
     rows, work = out.size // o, dy.size * out.size / o / SPEED + 30
     if tiling.tiles == 1 or tiling.tiles * out.size * SLOTS <= x.size + dy.size:
         slots = _slots(b, out, tiling.tiles)
-        b.add("conv.conv_grad_w", Array(slots, (out.size,), per_tile=out.size, write=True), tiling.array(source),
-              tiling.array(dy), sizes, Int(0), Int(rows), *tiling.numbers(),
+        each = _each(c, o, groups)
+        kernel, part = ("depthwise.conv_grad_w", ()) if each else ("conv.conv_grad_w", (Int(0), Int(rows)))
+        b.add(kernel, Array(slots, (out.size,), per_tile=out.size, write=True), tiling.array(source),
+              tiling.array(dy), sizes, *part, *tiling.numbers(),
               rows=tiling.rows, block=tiling.block, fixed=True, work=work)  # fmt: skip
         _sum(b, out, slots)
     else:
@@ -375,6 +384,7 @@ CONV_GRAD_W: Op = Op(
     examples=(
         example("ff", (2, 4, 4, 3), (2, 4, 4, 5), window=(3, 3), **_SHOWN),
         example("ff", (64, 4, 4, 3), (64, 4, 4, 5), window=(3, 3), **_SHOWN),
+        example("ff", (2, 4, 4, 3), (2, 4, 4, 3), window=(3, 3), **_SHOWN | {"groups": 3}),
     ),
 )
 
