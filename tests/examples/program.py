@@ -13,6 +13,7 @@ from unittest import mock
 import h5py
 import numpy as np
 
+from numbaflux import pace
 from tests.sources import ROOT
 
 FOLDER = ROOT / "examples"
@@ -50,7 +51,10 @@ def imported(name: str) -> ModuleType:
 def called(name: str, *options: object) -> tuple[int, str]:
     """Exit code and stdout of the program's main()."""
     module, out = imported(name), io.StringIO()
-    with mock.patch.object(sys, "argv", [f"{name}.py", *map(str, options)]), contextlib.redirect_stdout(out):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(pace, "LATE", 4.0))  # as users have it
+        stack.enter_context(mock.patch.object(sys, "argv", [f"{name}.py", *map(str, options)]))
+        stack.enter_context(contextlib.redirect_stdout(out))
         try:
             return module.main(), out.getvalue()
         except SystemExit as end:
