@@ -8,9 +8,11 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from .op import PlanError, expect
 
 Kernel = str | Any  # "dense.product", or a user's own njit function
 WORD = ctypes.c_int64
+MANY = 5  # kernels whose compilation takes long enough to be spoken of
 
 
 def named(kernel: str, signature: Signature) -> tuple[str, What]:
@@ -69,13 +72,14 @@ class Native:
         bundle = "bundle-" + hashlib.sha256("\n".join(sorted(missing)).encode()).hexdigest()[:32]
         objects = self.store.read(bundle) if len(missing) > 1 else None
         if objects is None or objects.keys() != missing.keys():
-            objects = dict(sorted(self.objects(missing)))
+            objects = dict(sorted(self.objects(missing, MANY)))
             if len(missing) > 1:
                 self.store.write(bundle, objects)
         self._load(objects)
 
-    def objects(self, wanted: dict[str, What]) -> Iterator[tuple[str, bytes]]:
-        """Object files by name, read where the cache has them; the others are compiled and kept."""
+    def objects(self, wanted: dict[str, What], many: float = inf) -> Iterator[tuple[str, bytes]]:
+        """Object files by name, read where the cache has them; the others are compiled and kept, which is said where
+        they are many."""
         absent = dict(wanted)
         for name in wanted:
             found = self.store.read(name)
@@ -83,6 +87,9 @@ class Native:
                 self.store.tell("hit", name)
                 del absent[name]
                 yield name, found[name]
+        if len(absent) >= many:
+            words = f"numbaflux: compiling {len(absent)} kernels, once for this machine (numbaflux cache warm: all)"
+            print(words, file=sys.stderr, flush=True)
         for name, code in build_all(absent, threads().allowed):
             self.store.tell("built", name)
             self.store.write(name, {name: code})

@@ -53,6 +53,19 @@ def _ticks(one):
     return numbers[:3].tolist() == [2, 0.25, 0.0625]
 
 
+def test_compiling_many_kernels_is_said_once(fresh, capsys):
+    wanted = dict(native.named(f"elementwise.{name}", ("f4:1", "f4:1")) for name in "neg abs exp log tanh".split())
+    some = dict(list(wanted.items())[:4])
+    list(fresh.objects(some, native.MANY))
+    assert capsys.readouterr().err == ""
+    list(fresh.objects(wanted, native.MANY))
+    assert capsys.readouterr().err == "", "four of them are in the cache by now"
+    for path in fresh.store.folder.iterdir():
+        path.unlink()
+    list(fresh.objects(wanted, native.MANY))
+    assert capsys.readouterr().err.startswith("numbaflux: compiling 5 kernels, once for this machine")
+
+
 def broken_files():
     whole = pack({"entry": bytes(range(256)) * 8})
     flipped = bytearray(whole)
