@@ -127,10 +127,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Num:
-    """A number argument, fixed in the plan."""
+    """A number argument, fixed in the plan: of a float dtype; beside other arrays of float64."""
 
     value: float
     dtype: np.dtype[Any]
+
+    def __post_init__(self) -> None:
+        if self.dtype.kind != "f":
+            object.__setattr__(self, "dtype", np.dtype(np.float64))
 
     @property
     def code(self) -> str:

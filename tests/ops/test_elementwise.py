@@ -120,3 +120,9 @@ def test_floats_are_asked_for(name):
     op, case = next(op for op in E.OPS if op.name == name), ROWS[name].cases[0]
     with pytest.raises(nf.DTypeError, match=rf"^{name}: x must be an array of float32 or float64, got int64; x.astype"):
         nf.apply(op, np.ones(3, np.int64), **case.attrs)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_other_arrays_are_filled_too(dtype):
+    y = nf.apply(E.FILL, np.zeros(5, dtype), value=1.0)
+    assert y.dtype == dtype and y.tolist() == [1] * 5
