@@ -25,15 +25,18 @@ from .layers.layer import name_of
 from .losses import LOSSES
 from .models import fill
 from .op import DeviceError, DTypeError, Error, FileFormatError, ShapeError, expect
+from .padding import PADDINGS
+from .resize import UPSAMPLINGS, pixel_shuffle
 from .rng import Generator, default
 from .tree import arrays, fields
 
 Path = str | os.PathLike[str]
 
 # The functions that a file may name; all others are given to nf.load(functions=[...]).
-FUNCTIONS = (
+FUNCTIONS: tuple[Any, ...] = (
     *ACTIVATIONS, *LOSSES, F.absolute, F.add, F.cat, F.exp, flatten, F.identity, F.log, F.logsoftmax, F.maximum,
     F.minimum, F.mul, F.negative, normalise, F.relu, F.sigmoid, F.sign, F.softmax, F.sqrt, F.square, F.tanh,
+    *PADDINGS, *UPSAMPLINGS.values(), pixel_shuffle,
 )  # fmt: skip
 OWN: dict[str, Any] = {one.__qualname__: one for one in (*LAYERS, *FUNCTIONS)}
 UNFIELDED = {"_held", "_holder"}  # what an optimiser state leaves in a layer

@@ -220,4 +220,4 @@ def jacobian(f: Callable[..., Any], x: Any) -> Any:
     """
     y, back = pullback(f, x)
     rows = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-    return np.stack([back(row) for row in rows]).reshape(*y.shape, *np.shape(x))
+    return np.stack([back(row) for row in rows]).reshape((*y.shape, *np.shape(x)))

@@ -89,6 +89,8 @@ MAKE = {
     "GroupNorm.ch": lambda x: nf.GroupNorm(x, 1),
     "GroupNorm.groups": lambda x: nf.GroupNorm(12, x),
     "GroupNorm.eps": lambda x: nf.GroupNorm(4, 2, eps=x),
+    "RMSNorm.size": lambda x: nf.RMSNorm((2, x)),
+    "RMSNorm.eps": lambda x: nf.RMSNorm(4, eps=x),
     "LayerNorm.size": lambda x: nf.LayerNorm((2, x)),
     "LayerNorm.eps": lambda x: nf.LayerNorm(4, eps=x),
     "dropout.p": lambda x: nf.dropout(X, x, rng=0),
@@ -117,6 +119,14 @@ MAKE = {
     "focal_loss.gamma": lambda x: nf.losses.focal_loss(X, X, gamma=x),
     "dice_coeff_loss.smooth": lambda x: nf.losses.dice_coeff_loss(X, X, smooth=x),
     "tversky_loss.beta": lambda x: nf.losses.tversky_loss(X, X, beta=x),
+    "quantile_loss.q": lambda x: nf.losses.quantile_loss(X, X, q=x),
+    "gaussian_nll_loss.eps": lambda x: nf.losses.gaussian_nll_loss(X, X, X, eps=x),
+    "margin_ranking_loss.margin": lambda x: nf.losses.margin_ranking_loss(X, X, X, margin=x),
+    "cosine_embedding_loss.margin": lambda x: nf.losses.cosine_embedding_loss(X, X, X[:, 0], margin=x),
+    **{
+        f"triplet_margin_loss.{name}": lambda x, name=name: nf.losses.triplet_margin_loss(X, X, X, **{name: x})
+        for name in ("margin", "p", "eps")
+    },
     "label_smoothing.alpha": lambda x: nf.losses.label_smoothing(X, x),
     "truncated_normal.mean": lambda x: nf.init.truncated_normal(3, mean=x, dtype=np.float64),
     "truncated_normal.std": lambda x: nf.init.truncated_normal(3, std=x),
@@ -173,6 +183,9 @@ MAKE = {
     "Bilinear.in1": lambda x: nf.Bilinear(x, 1, 1),
     "Bilinear.in2": lambda x: nf.Bilinear(1, x, 1),
     "Bilinear.out": lambda x: nf.Bilinear(1, 1, x),
+    "pixel_shuffle.r": lambda x: nf.pixel_shuffle(np.zeros((1, 1, channels(x)[0]), np.float32), x),
+    "PixelShuffle.r": lambda x: nf.PixelShuffle(x),
+    "LPPool.p": lambda x: nf.LPPool(x, 2),
     "lpnormpool.p": lambda x: nf.lpnormpool(X[..., None], x, 1),
 }
 # What a test can afford (sizes of arrays, epochs), and what another argument leaves free.
@@ -183,7 +196,7 @@ NARROW = {
     "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),
     "kfolds.k": (2, 50), "leavepout.p": (1, 50), "timeseries_kfolds.k": (1, 50), "timeseries_kfolds.gap": (0, 59),
     "Scale.size": (1, 50), "Maxout.n": (1, 9), "Bilinear.in1": (1, 50), "Bilinear.in2": (1, 50),
-    "Bilinear.out": (1, 50),
+    "Bilinear.out": (1, 50), "pixel_shuffle.r": (1, 50), "RMSNorm.size": (1, 50),
     **{f"{conv}.{name}": (1, 50) for conv in ("Conv", "ConvTranspose") for name in ("n_in", "n_out", "groups")},
     "chunk.n": (1, 8), "randobs.n": (1, 50), "slidingwindow.size": (1, 8),
     "top_k_accuracy.k": (1, 2),

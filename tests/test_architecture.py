@@ -20,9 +20,9 @@ LEVELS = (
     ("device", "tree", "rng"),
     (
         *"memory interpreter instance plan run trace session shapes onehot".split(),
-        *"functions noise activations windows operators".split(),
+        *"functions noise activations windows padding resize operators".split(),
     ),
-    ("grad", "check_gradients"),
+    ("grad", "check_gradients", "second_order"),
     ("layers", "losses", "init", "optim"),
     ("program", "compiled", "warm"),
     ("data", "metrics", "hdf5_json", "hdf5_objects", "hdf5", "models", "checkpoint", "contents", "distributed"),

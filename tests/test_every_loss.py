@@ -7,6 +7,7 @@ import pytest
 
 import numbaflux as nf
 from numbaflux import functions as F
+from tests.losses.test_several import SEVERAL
 from tests.test_losses import INTEGERS, LOGITS, labels_for, logsoftmax, onehot, raises
 
 
@@ -39,6 +40,7 @@ EACH = {
     "mse": ("real", "real", lambda p, y, e: (p - y) ** 2),
     "msle": ("positive", "positive", lambda p, y, e: (log_eps(p, e) - log_eps(y, e)) ** 2),
     "huber_loss": ("real", "real", lambda p, y, e: np.where(abs(p - y) < 1, (p - y) ** 2 / 2, abs(p - y) - 0.5)),
+    "quantile_loss": ("real", "real", lambda p, y, e: abs(p - y) / 2),
     "poisson_loss": ("positive", "positive", lambda p, y, e: p - y * np.log(p)),
     "hinge_loss": ("real", "sign", lambda p, y, e: np.maximum(0, 1 - p * y)),
     "squared_hinge_loss": ("real", "sign", lambda p, y, e: np.maximum(0, 1 - p * y) ** 2),
@@ -51,6 +53,7 @@ EACH = {
     "binary_focal_loss": ("share", "bit", binary_focal),
     "crossentropy": ("shares", "shares", lambda p, y, e: -(y * log_eps(p, e)).sum(-1)),
     "logitcrossentropy": ("real", "shares", lambda p, y, e: -(y * logsoftmax(p)).sum(-1)),
+    "nll_loss": ("real", "shares", lambda p, y, e: -(y * p).sum(-1)),
     "kldivergence": ("shares", "shares", lambda p, y, e: (y * np.log(y) - y * log_eps(p, e)).sum(-1)),
     "focal_loss": ("shares", "hot", lambda p, y, e: -(y * (1 - p - e) ** 2 * log_eps(p, e)).sum(-1)),
 }  # fmt: skip
@@ -81,7 +84,8 @@ def pair(name, shape, dtype=np.float64):
 
 
 def test_every_loss_has_a_formula_here():
-    assert {f.__name__ for f in nf.losses.LOSSES} == KINDS.keys()
+    """Or, of three arrays, in tests/losses/test_several.py."""
+    assert {f.__name__ for f in nf.losses.LOSSES} == KINDS.keys() | SEVERAL.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -127,6 +131,7 @@ def test_more_of_pytorchs():
     labels = labels_for((33, 5))
     right = torch.nn.functional.nll_loss(torch.tensor(np.log(p)), torch.tensor(labels)).item()
     np.testing.assert_allclose(nf.losses.crossentropy(p, labels, eps=0), right, rtol=1e-12)
+    np.testing.assert_allclose(nf.losses.nll_loss(np.log(p), labels), right, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -188,7 +193,7 @@ def test_values_in_flux_documentation():
 # --------------------------------------------------------------------------------------------------- labels, smoothing
 
 
-@pytest.mark.parametrize("name", ["crossentropy", "focal_loss", "logitcrossentropy"])
+@pytest.mark.parametrize("name", ["crossentropy", "focal_loss", "logitcrossentropy", "nll_loss"])
 @pytest.mark.parametrize("kind", INTEGERS)
 def test_labels_are_one_hot_numbers(name, kind):
     p, labels = softmax(LOGITS[2, 3, 4]).astype(np.float32), labels_for((2, 3, 4)).astype(kind)
@@ -213,7 +218,7 @@ def test_one_hot_labels_stand_for_their_numbers(name):
         loss_of(name)(p, nf.OneHot(labels, 6))
 
 
-@pytest.mark.parametrize("name", ["crossentropy", "focal_loss"])
+@pytest.mark.parametrize("name", ["crossentropy", "focal_loss", "nll_loss"])
 @pytest.mark.parametrize(("labels", "place"), [([0, 4], 1), ([-1, 0], 0)])
 def test_labels_of_probabilities_out_of_range(name, labels, place):
     p = np.full((2, 4), 0.25, np.float32)

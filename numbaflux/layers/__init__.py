@@ -1,26 +1,28 @@
 """Layers, and how to make one's own. All built-in ones stand in LAYERS."""
 
-from .basic import Chain, Dense, flatten
-from .containers import Bilinear, Maxout, Parallel, Scale, SkipConnection
+from .basic import Chain, Dense, activations, flatten
+from .containers import Bilinear, Maxout, PairwiseFusion, Parallel, Scale, SkipConnection
 from .conv import Conv, ConvTranspose, DepthwiseConv
 from .dropout import AlphaDropout, Dropout
 from .embedding import Embedding
 from .layer import buffer, layer, param
-from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, hasaffine
+from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, hasaffine
 from .normalise import Normalise, normalise
-from .pool import AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, MaxPool, MeanPool
+from .pool import AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, LPPool, MaxPool, MeanPool
+from .upsample import PixelShuffle, Upsample
 from .weight_norm import WeightNorm, remove_weight_norms
 
 LAYERS = (  # what nf.load can build without being told
     Chain, Dense, Conv, ConvTranspose, Normalise, Bilinear, Maxout, Parallel, Scale, SkipConnection,
     AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, MaxPool, MeanPool, AlphaDropout, BatchNorm,
-    Dropout, Embedding, GroupNorm, InstanceNorm, LayerNorm, WeightNorm,
+    Dropout, Embedding, GroupNorm, InstanceNorm, LayerNorm, WeightNorm, PixelShuffle, Upsample,
+    LPPool, PairwiseFusion, RMSNorm,
 )  # fmt: skip
 
 __all__ = [
-    "LAYERS", "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "Chain", "Conv",
-    "ConvTranspose", "Dense", "DepthwiseConv", "Dropout", "Embedding", "GlobalMaxPool", "GlobalMeanPool",
-    "GroupNorm", "InstanceNorm", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Normalise", "Parallel", "Scale",
-    "SkipConnection", "WeightNorm", "buffer", "flatten", "hasaffine", "layer", "normalise", "param",
-    "remove_weight_norms",
+    "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "Chain", "Conv", "ConvTranspose",
+    "Dense", "DepthwiseConv", "Dropout", "Embedding", "GlobalMaxPool", "GlobalMeanPool", "GroupNorm", "InstanceNorm",
+    "LAYERS", "LPPool", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Normalise", "PairwiseFusion", "Parallel",
+    "PixelShuffle", "RMSNorm", "Scale", "SkipConnection", "Upsample", "WeightNorm", "activations", "buffer", "flatten",
+    "hasaffine", "layer", "normalise", "param", "remove_weight_norms",
 ]  # fmt: skip

@@ -39,14 +39,21 @@ class Chain:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
         check_layers(self)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def outputs(self, *inputs: Any) -> Iterator[Any]:
+        """What each layer gives, one after another."""
         for i, one in enumerate(self.layers):
             try:
                 inputs = (one(*inputs),)
             except Error as error:
                 locate(error, self.names[i] if self.names else str(i))
                 raise
-        return inputs[0] if len(inputs) == 1 else inputs
+            yield inputs[0]
+
+    def __call__(self, *inputs: Any) -> Any:
+        y: Any = inputs[0] if len(inputs) == 1 else inputs
+        for result in self.outputs(*inputs):
+            y = result
+        return y
 
     def __getitem__(self, key: int | slice | str) -> Any:
         if isinstance(key, str):
@@ -65,6 +72,19 @@ class Chain:
 
     def describe(self) -> str:
         return "Chain()"  # of one without layers: others show these
+
+
+def activations(chain: Chain, *inputs: Any) -> tuple[Any, ...]:
+    """What each layer of a Chain gives, as a tuple; the last is chain(*inputs). Gradients go through all of them.
+
+    Raises DTypeError for another model.
+
+    >>> first, second = activations(Chain(Dense(3, 4, F.relu), Dense(4, 2)), np.ones((1, 3), np.float32))
+    >>> first.shape, second.shape
+    ((1, 4), (1, 2))
+    """
+    expect(isinstance(chain, Chain), "activations", "chain", "a Chain", type(chain).__name__, error=DTypeError)
+    return tuple(chain.outputs(*inputs))
 
 
 def check_layers(node: Any) -> None:

@@ -1,4 +1,5 @@
-"""Layers that hold layers side by side: SkipConnection, Parallel, Maxout; and Scale and Bilinear, that join arrays."""
+"""Layers that hold layers side by side: SkipConnection, Parallel, PairwiseFusion, Maxout; and Scale and Bilinear, that
+join arrays."""
 
 from __future__ import annotations
 
@@ -59,8 +60,46 @@ class SkipConnection:
         return _at("connection", self.connection, _at("layer", self.layer, x), x)
 
 
+class _Joined:
+    """What Parallel and PairwiseFusion share: several layers, by number or name, and a connection."""
+
+    connection: Any
+    layers: tuple[Any, ...]
+    names: tuple[str, ...] | None
+
+    def _set(self, connection: Any, layers: tuple[Any, ...], named: dict[str, Any]) -> None:
+        unmixed = not (layers and named)
+        expect(unmixed, type(self).__name__, "arguments", "all named or none", f"{len(layers)} without a name")
+        self.connection = connection
+        self.layers = layers or tuple(named.values())
+        self.names = tuple(named) or None
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        _expect_callable(type(self).__name__, connection=self.connection)
+        check_layers(self)
+        expect(bool(self.layers), type(self).__name__, "layers", "at least one layer", "none")
+
+    def _names(self) -> tuple[str, ...]:
+        return self.names or tuple(map(str, range(len(self.layers))))
+
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            known = self.names or ()
+            expect(key in known, type(self).__name__, "name", f"one of {list(known)}", key)
+            return self.layers[known.index(key)]
+        return self.layers[key]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+
 @layer
-class Parallel:
+class Parallel(_Joined):
     """connection(a(x), b(x), ...): layers beside one another, and what joins their results, called once.
 
     Parallel(nf.add, a, b), or with names: Parallel(nf.cat, wide=a, deep=b); index or name. Several inputs, or a tuple
@@ -79,22 +118,12 @@ class Parallel:
     shown: ClassVar = ("connection",)
 
     def __init__(self, connection: Any, /, *layers: Any, **named: Any) -> None:
-        expect(not (layers and named), "Parallel", "arguments", "all named or none", f"{len(layers)} without a name")
-        self.connection = connection
-        self.layers = layers or tuple(named.values())
-        self.names = tuple(named) or None
-        self.check_fields()
-
-    def check_fields(self) -> None:
-        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
-        _expect_callable("Parallel", connection=self.connection)
-        check_layers(self)
-        expect(bool(self.layers), "Parallel", "layers", "at least one layer", "none")
+        self._set(connection, layers, named)
 
     def __call__(self, *inputs: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], tuple):
             inputs = inputs[0]
-        count, names = len(self.layers), self.names or tuple(map(str, range(len(self.layers))))
+        count, names = len(self.layers), self._names()
         fits = len(inputs) in (1, count) if count > 1 else len(inputs) > 0
         expected = f"1 or {count}, as many as layers" if count > 1 else "1 or more"
         expect(fits, "Parallel", "inputs", expected, str(len(inputs)), error=ShapeError)
@@ -103,17 +132,38 @@ class Parallel:
         each = zip(names * (width // count), layers, inputs * (width // len(inputs)), strict=True)
         return _at("connection", self.connection, *[_at(name, one, x) for name, one, x in each])
 
-    def __getitem__(self, key: int | str) -> Any:
-        if isinstance(key, str):
-            expect(key in (self.names or ()), "Parallel", "name", f"one of {list(self.names or ())}", key)
-            return self.layers[(self.names or ()).index(key)]
-        return self.layers[key]
 
-    def __len__(self) -> int:
-        return len(self.layers)
+@layer
+class PairwiseFusion(_Joined):
+    """A tuple of y1 = layer1(x1), y2 = layer2(connection(y1, x2)), y3 = layer3(connection(y2, x3)), ...
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.layers)
+    PairwiseFusion(nf.add, a, b, c), or with names; index or name. As many inputs as layers, in a tuple or as arguments;
+    a single one stands for all.
+
+    >>> sums = PairwiseFusion(F.add, F.identity, F.identity, F.negative)
+    >>> [y.tolist() for y in sums(*np.array([[1], [2], [3]], np.float32))]
+    [[1.0], [3.0], [-6.0]]
+    """
+
+    connection: Any
+    layers: tuple[Any, ...] = spread()
+    names: tuple[str, ...] | None = None
+    shown: ClassVar = ("connection",)
+
+    def __init__(self, connection: Any, /, *layers: Any, **named: Any) -> None:
+        self._set(connection, layers, named)
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        if len(inputs) == 1 and isinstance(inputs[0], tuple):
+            inputs = inputs[0]
+        count = len(self.layers)
+        expect(len(inputs) in (1, count), "PairwiseFusion", "inputs", f"1 or {count}, as many as layers",
+               str(len(inputs)), error=ShapeError)  # fmt: skip
+        results: list[Any] = []
+        for name, one, x in zip(self._names(), self.layers, inputs * (count // len(inputs)), strict=True):
+            joined = _at("connection", self.connection, results[-1], x) if results else x
+            results.append(_at(name, one, joined))
+        return tuple(results)
 
 
 @layer

@@ -11,8 +11,9 @@ from .. import functions as F
 from ..init import glorot_uniform
 from ..op import DTypeError, ShapeError, expect
 from ..ops.window import Pads, Sizes, pads, sizes
+from ..padding import check_mode, padded
 from ..ranges import check
-from ..windows import conv, conv_transpose
+from ..windows import conv, conv_transpose, space
 from .layer import layer, name_of, param
 
 Function = Callable[[Any], Any]
@@ -96,8 +97,9 @@ class Conv(_Windowed):
 
     k: sizes of the window, one to three: series, images, volumes; an integer is a square one of images. stride and
     dilation: an integer or one an axis; pad: an integer, one an axis, two an axis, or "same". It is a
-    cross-correlation, as in PyTorch and Keras; flip=True turns the window over, as Flux.jl does. init(shape, rng=rng)
-    makes the weight.
+    cross-correlation, as in PyTorch and Keras; flip=True turns the window over, as Flux.jl does. pad_mode: what
+    is put around x: "zeros", "circular", "reflect", "replicate" or "symmetric", as nf.pad_zeros and so on do it.
+    init(shape, rng=rng) makes the weight.
 
     >>> layer = Conv((3, 3), 3, 8, F.relu, pad="same")
     >>> layer(np.ones((2, 16, 16, 3), np.float32)).shape
@@ -112,10 +114,11 @@ class Conv(_Windowed):
     dilation: Sizes = (1, 1)
     groups: int = 1
     flip: bool = False
+    pad_mode: str = "zeros"
 
     def __init__(
         self, k: Any, n_in: int, n_out: int, activation: Function = F.identity, *, stride: Any = 1, pad: Any = 0,
-        dilation: Any = 1, groups: int = 1, bias: bool = True, flip: bool = False,
+        dilation: Any = 1, groups: int = 1, bias: bool = True, flip: bool = False, pad_mode: str = "zeros",
         init: Callable[..., np.ndarray] = glorot_uniform, rng: Any = None,
     ) -> None:  # fmt: skip
         c, o = int(check("Conv.n_in", n_in)), int(check("Conv.n_out", n_out))
@@ -123,7 +126,7 @@ class Conv(_Windowed):
         divides = c % parts == 0 and o % parts == 0
         expect(divides, "Conv", "groups", f"a divisor of {c} and {o}", groups)
         self._set(k, (c // parts, o), o, activation, stride, pad, dilation, parts, bias, init, rng)
-        self.flip = bool(flip)
+        self.flip, self.pad_mode = bool(flip), pad_mode
         self.check_fields()
 
     def check_fields(self) -> None:
@@ -132,16 +135,23 @@ class Conv(_Windowed):
         fits = isinstance(self.groups, int) and self.groups > 0 and self.weight.shape[-1] % self.groups == 0
         expect(fits, "Conv", "groups", f"a divisor of {self.weight.shape[-1]}", repr(self.groups))
         expect(isinstance(self.flip, bool), "Conv", "flip", "True or False", repr(self.flip), error=DTypeError)
+        check_mode("Conv", self.pad_mode)
 
     def __call__(self, x: Any) -> Any:
         w = self.weight
         if self.flip:
             w = F.getitem(w, (slice(None, None, -1),) * (len(w.shape) - 2))
-        return self.activation(conv(x, w, self.bias, **self._options()))
+        options = self._options()
+        if self.pad_mode != "zeros":
+            axes = tuple(range(1, 1 + len(space("conv", x, len(self.stride)))))
+            x = padded("conv", x, self.pad_mode, axes, self.pad)
+            options["pad"] = 0
+        return self.activation(conv(x, w, self.bias, **options))
 
     def describe(self) -> str:
         *_, c, o = self.weight.shape
-        return self._described(c * self.groups, o, flip=self.flip)
+        mode = None if self.pad_mode == "zeros" else repr(self.pad_mode)
+        return self._described(c * self.groups, o, flip=self.flip, pad_mode=mode)
 
 
 @layer

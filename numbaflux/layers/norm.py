@@ -34,17 +34,16 @@ class _Norm:
         self.weight, self.bias = (one(shape) for one in init) if init else (None, None)
         self.activation, self.eps = activation, eps
 
-    def _check_fields(self, shape: tuple[int, ...], buffers: Sequence[str] = ()) -> None:
-        """Raise unless the arrays are all floats of one dtype and this shape, weight and bias (and buffers) both given
-        or not."""
-        name, arrays = type(self).__name__, {n: getattr(self, n) for n in ("weight", "bias", *buffers)}
+    def _check_fields(self, shape: tuple[int, ...], fields: Sequence[str] = ("weight", "bias")) -> None:
+        """Raise unless the arrays are all floats of one dtype and this shape, and of each pair both given or not."""
+        name, arrays = type(self).__name__, {n: getattr(self, n) for n in fields}
         given = {n: a for n, a in arrays.items() if a is not None}
         dtype = next((a.dtype for a in given.values() if isinstance(a, np.ndarray)), np.dtype(np.float32))
         for n, a in given.items():
             good = isinstance(a, np.ndarray) and a.shape == shape and a.dtype == dtype and dtype.kind == "f"
             expect(good, name, n, f"None or {dtype} of shape {shape}", f"{getattr(a, 'dtype', type(a).__name__)} of "
                    f"shape {getattr(a, 'shape', None)}", error=ShapeError)  # fmt: skip
-        for one, other in (("weight", "bias"), *zip(buffers[::2], buffers[1::2], strict=True)):
+        for one, other in zip(fields[::2], fields[1::2], strict=False):
             expect((one in given) == (other in given), name, other, f"given where {one} is", "one of the two")
         expect(callable(self.activation), name, "activation", "a function", type(self.activation).__name__,
                error=DTypeError)  # fmt: skip
@@ -96,7 +95,7 @@ class _Tracking(_Norm):
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
         name = type(self).__name__
         check(f"{name}.ch", self.channels)
-        self._check_fields((self.channels,), ("mean", "var"))
+        self._check_fields((self.channels,), ("weight", "bias", "mean", "var"))
         check(f"{name}.momentum", self.momentum)
         good = self.active is None or isinstance(self.active, bool)
         expect(good, name, "active", "True, False or None", repr(self.active), error=DTypeError)
@@ -248,8 +247,36 @@ class GroupNorm(_Norm):
         return self._described(self.channels, self.groups, options=options)
 
 
+class _Sized(_Norm):
+    """Layers that normalise over the last axes, of these sizes."""
+
+    size: tuple[int, ...]
+
+    def _set_size(self, size: int | Sequence[int]) -> None:
+        many = size if isinstance(size, tuple | list) else (size,)
+        self.size = tuple(int(check(f"{type(self).__name__}.size", s)) for s in many)
+
+    def _check_size(self) -> None:
+        name = type(self).__name__
+        good = isinstance(self.size, tuple) and len(self.size) > 0
+        expect(good, name, "size", "a tuple of integers", repr(self.size), error=DTypeError)
+        for size in self.size:
+            check(f"{name}.size", size)
+
+    def _fitting(self, x: Any) -> Any:
+        """x, if its last axes are of these sizes."""
+        x = x if isinstance(x, Value) else np.asarray(x)
+        shape, shown = tuple(x.shape), f"of shape (..., {str(self.size)[1:-1].rstrip(',')})"
+        expect(shape[-len(self.size) :] == self.size, type(self).__name__, "x", shown, str(shape), error=ShapeError)
+        return x
+
+    def describe(self) -> str:
+        options = {"affine": (self.weight is not None, True), "eps": (self.eps, 1e-5)}
+        return self._described(self.size[0] if len(self.size) == 1 else self.size, options=options)
+
+
 @layer
-class LayerNorm(_Norm):
+class LayerNorm(_Sized):
     """activation((x - mean) / sqrt(var + eps) * weight + bias), x (..., *size): each index of the leading axes by
     itself, over all that follow; weight and bias of shape size (an integer: of the last axis).
 
@@ -268,35 +295,63 @@ class LayerNorm(_Norm):
     def __init__(
         self, size: int | Sequence[int], activation: Function = F.identity, affine: bool = True, eps: float = 1e-5
     ) -> None:
-        many = size if isinstance(size, tuple | list) else (size,)
-        self.size = tuple(int(check("LayerNorm.size", s)) for s in many)
+        self._set_size(size)
         self._set(self.size, activation, (ones, zeros) if affine else None, eps)
         self.check_fields()
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
-        good = isinstance(self.size, tuple) and len(self.size) > 0
-        expect(good, "LayerNorm", "size", "a tuple of integers", repr(self.size), error=DTypeError)
-        for size in self.size:
-            check("LayerNorm.size", size)
+        self._check_size()
         self._check_fields(self.size)
 
     def __call__(self, x: Any) -> Any:
-        x = x if isinstance(x, Value) else np.asarray(x)
-        shape, axes = tuple(x.shape), len(self.size)
-        expect(shape[-axes:] == self.size, "LayerNorm", "x", f"of shape (..., {str(self.size)[1:-1].rstrip(',')})",
-               str(shape), error=ShapeError)  # fmt: skip
-        lead = len(shape) - axes
+        x = self._fitting(x)
+        shape = tuple(x.shape)
+        lead = len(shape) - len(self.size)
         y, _ = self._normalised(reshape(x, (*shape[:lead], int(np.prod(self.size)))), lead, 1)
         return self.activation(reshape(y, shape))
 
-    def describe(self) -> str:
-        options = {"affine": (self.weight is not None, True), "eps": (self.eps, 1e-5)}
-        return self._described(self.size[0] if len(self.size) == 1 else self.size, options=options)
+
+@layer
+class RMSNorm(_Sized):
+    """activation(x / sqrt(mean of x**2 + eps) * weight), x (..., *size): each index of the leading axes by itself, over
+    all that follow; weight of shape size (an integer: of the last axis).
+
+    affine=False: without a weight. Raises ShapeError, DTypeError. Source: Zhang and Sennrich 2019.
+
+    >>> RMSNorm(4)(np.array([[0, 0, 0, 8], [-3, 3, 3, 3]], np.float32)).round(3).tolist()
+    [[0.0, 0.0, 0.0, 2.0], [-1.0, 1.0, 1.0, 1.0]]
+    """
+
+    weight: np.ndarray | None = param()
+    size: tuple[int, ...]
+    activation: Function = F.identity
+    eps: float = 1e-5
+
+    def __init__(
+        self, size: int | Sequence[int], activation: Function = F.identity, affine: bool = True, eps: float = 1e-5
+    ) -> None:
+        self._set_size(size)
+        self.weight = ones(self.size) if affine else None
+        self.activation, self.eps = activation, eps
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        self._check_size()
+        self._check_fields(self.size, ("weight",))
+
+    def __call__(self, x: Any) -> Any:
+        x = self._fitting(x)
+        expect(x.dtype.kind == "f", "RMSNorm", "x", "an array of float32 or float64", str(x.dtype),
+               "x.astype(np.float32)", DTypeError)  # fmt: skip
+        square = F.mean(F.square(x), axis=tuple(range(-len(self.size), 0)), keepdims=True)
+        y = F.div(x, F.sqrt(F.add(square, self.eps)))
+        return self.activation(y if self.weight is None else F.mul(y, self.weight))
 
 
 def hasaffine(layer: Any) -> bool:
-    """Whether a normalising layer has weight and bias to train.
+    """Whether a normalising layer has a weight (and bias) to train.
 
     >>> hasaffine(BatchNorm(3)), hasaffine(InstanceNorm(3))
     (True, False)

@@ -8,7 +8,8 @@ from typing import Any
 from .. import functions as F
 from ..op import ShapeError, expect
 from ..ops.window import Pads, Sizes, sizes
-from ..windows import maxpool, meanpool, pool_window, space
+from ..ranges import check
+from ..windows import lpnormpool, maxpool, meanpool, pool_window, space
 from .layer import layer
 
 Pool = Callable[..., Any]
@@ -22,7 +23,7 @@ def _rank(where: str, argument: str, value: Any) -> int:
 
 
 class _Windowed:
-    """What MaxPool and MeanPool share."""
+    """What MaxPool, MeanPool and LPPool share."""
 
     window: Sizes
     stride: Sizes
@@ -90,6 +91,38 @@ class MeanPool(_Windowed):
 
     def __call__(self, x: Any) -> Any:
         return meanpool(x, self.window, self.stride, self.pad)
+
+
+@layer
+class LPPool(_Windowed):
+    """nf.lpnormpool as a layer: LPPool(2, (2, 2), stride=(2, 2), pad=0), of (sum of |x|**p)**(1 / p), p >= 1.
+
+    x (n, spatial axes, c), as many spatial axes as k has; stride is k unless told.
+
+    >>> import numpy as np
+    >>> LPPool(2, (2,))(np.array([3, 4, 0, 5], np.float32).reshape(1, 4, 1)).ravel().tolist()
+    [5.0, 5.0]
+    """
+
+    p: float
+    window: Sizes
+    stride: Sizes
+    pad: Pads
+
+    def __init__(self, p: float, k: Any, stride: Any = None, pad: Any = 0) -> None:
+        self.p = check("LPPool.p", p)
+        self._set(k, stride, pad)
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        check("LPPool.p", self.p)
+        super().check_fields()
+
+    def __call__(self, x: Any) -> Any:
+        return lpnormpool(x, self.p, self.window, self.stride, self.pad)
+
+    def describe(self) -> str:
+        return super().describe().replace("(", f"({self.p}, ", 1)
 
 
 class _Adaptive:

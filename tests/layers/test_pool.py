@@ -10,7 +10,7 @@ import numbaflux as nf
 X = np.random.default_rng(0).normal(size=(2, 12, 8, 3)).astype(np.float32)
 LAYERS = [
     nf.MaxPool((2, 2)), nf.MeanPool((3, 2), stride=2, pad=1), nf.AdaptiveMaxPool((5, 3)), nf.AdaptiveMeanPool((3, 4)),
-    nf.GlobalMaxPool(), nf.GlobalMeanPool(),
+    nf.GlobalMaxPool(), nf.GlobalMeanPool(), nf.LPPool(2, 2), nf.LPPool(3.5, (3, 2), stride=2, pad=1),
 ]  # fmt: skip
 each = pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 
@@ -22,6 +22,7 @@ def raises(kind, text):
 def test_layers_are_the_functions():
     np.testing.assert_array_equal(nf.MaxPool((3, 2), stride=2, pad=1)(X), nf.maxpool(X, (3, 2), 2, 1))
     np.testing.assert_array_equal(nf.MeanPool(3)(X), nf.meanpool(X, 3))
+    np.testing.assert_array_equal(nf.LPPool(3, (3, 2), 2, 1)(X), nf.lpnormpool(X, 3, (3, 2), 2, 1))
     np.testing.assert_array_equal(nf.MaxPool((2,))(X[:, 0]), nf.maxpool(X[:, 0], 2))
 
 
@@ -38,6 +39,15 @@ def test_adaptive_pools_against_pytorch_where_windows_are_equal(out):
     for layer, theirs in ((nf.AdaptiveMaxPool, "adaptive_max_pool2d"), (nf.AdaptiveMeanPool, "adaptive_avg_pool2d")):
         right = getattr(torch.nn.functional, theirs)(given, out).numpy().transpose(0, 2, 3, 1)
         np.testing.assert_allclose(layer(out)(X), right, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("p", "k", "stride"), [(1, (2, 2), None), (2, (3, 2), 2), (3.5, (12, 8), 1)])
+def test_lp_pool_does_what_torch_does(p, k, stride):
+    """Of numbers above 0: PyTorch takes powers of them as they are."""
+    torch = pytest.importorskip("torch")
+    x = abs(X.astype(np.float64))
+    right = torch.nn.functional.lp_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), p, k, stride)
+    np.testing.assert_allclose(nf.LPPool(p, k, stride)(x), right.numpy().transpose(0, 2, 3, 1), rtol=1e-12)
 
 
 def test_adaptive_pools_have_windows_of_one_size():
@@ -81,7 +91,8 @@ def test_repr():
     shown = [repr(layer).split(",\n")[0] for layer in LAYERS]
     assert shown == [
         "MaxPool((2, 2))", "MeanPool((3, 2), stride=(2, 2), pad=((1, 1), (1, 1)))", "AdaptiveMaxPool((5, 3))",
-        "AdaptiveMeanPool((3, 4))", "GlobalMaxPool()", "GlobalMeanPool()",
+        "AdaptiveMeanPool((3, 4))", "GlobalMaxPool()", "GlobalMeanPool()", "LPPool(2, (2, 2))",
+        "LPPool(3.5, (3, 2), stride=(2, 2), pad=((1, 1), (1, 1)))",
     ]  # fmt: skip
 
 
@@ -94,6 +105,8 @@ WRONG = [
      "MaxPool: pad must be smaller than the window (2, 3), got ((1, 1), (3, 3))"),
     (lambda: nf.MaxPool(2, pad="valid"), nf.RangeError,
      "MaxPool: pad must be an integer, integers, or \"same\", got 'valid'"),
+    (lambda: nf.LPPool(0.5, 2), nf.RangeError, "LPPool: p must be a number in [1, inf), got 0.5"),
+    (lambda: nf.LPPool(2, (2, 0)), nf.RangeError, "LPPool: k must be 1 or more, for each of 2 axes, got (2, 0)"),
     (lambda: nf.AdaptiveMaxPool((0, 1)), nf.RangeError,
      "AdaptiveMaxPool: out must be 1 or more, for each of 2 axes, got (0, 1)"),
     (lambda: nf.AdaptiveMeanPool(()), nf.ShapeError, "AdaptiveMeanPool: out must be of 1 to 3 axes, got ()"),
@@ -119,6 +132,7 @@ def test_messages(call, kind, text):
     ("layer", "field", "value", "text"),
     [
         (nf.MaxPool(2), "window", 2, "MaxPool: window must be a tuple, got 2"),
+        (nf.LPPool(2, 2), "p", "2", "LPPool: p must be a number in [1, inf), got '2'"),
         (nf.MaxPool(2), "stride", None, "MaxPool: stride must be (2, 2), got None"),
         (nf.MeanPool(2), "pad", 1, "MeanPool: pad must be ((1, 1), (1, 1)), got 1"),
         (nf.AdaptiveMaxPool(2), "out", 2, "AdaptiveMaxPool: out must be a tuple, got 2"),
