@@ -342,9 +342,9 @@ def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> N
     tiling = Tiling.of(n, spans[0].out * spans[1].out, max(per_sample(x), per_sample(dy)))
     sizes = sizes_of((*spans[:2], spans[2].padded(*pads)), c, o, groups, tiling.each)
     rows, work = out.size // o, dy.size * out.size / o / SPEED + 30
-    if tiling.tiles == 1 or tiling.tiles * out.size * SLOTS <= x.size + dy.size:
+    each = _each(c, o, groups)
+    if each or tiling.tiles == 1 or tiling.tiles * out.size * SLOTS <= x.size + dy.size:
         slots = _slots(b, out, tiling.tiles)
-        each = _each(c, o, groups)
         kernel, part = ("depthwise.conv_grad_w", ()) if each else ("conv.conv_grad_w", (Int(0), Int(rows)))
         b.add(kernel, Array(slots, (out.size,), per_tile=out.size, write=True), tiling.array(source),
               tiling.array(dy), sizes, *part, *tiling.numbers(),
