@@ -200,7 +200,7 @@ class Told:
     def on_end(self, event):
         print("end", event.history.interrupted, flush=True)
 nf.train(lambda m, x: (m(x) ** 2).mean(), model, nf.DataLoader(x, batchsize=8), nf.setup(nf.Adam(), model),
-         epochs=10**9, callbacks=[Told(), nf.CSVLog(sys.argv[1])], progress=False)
+         epochs=10**9, callbacks=[nf.CSVLog(sys.argv[1]), Told()], progress=False)
 print("returned", flush=True)
 """
 

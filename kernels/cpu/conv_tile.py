@@ -13,17 +13,6 @@ from .tile import Vectors
 i64 = ir.IntType(64)
 
 
-def in_bytes(simd, *strides):
-    return [simd.builder.mul(stride, i64(simd.size)) for stride in strides]
-
-
-def offsets(simd, count, limit, stride):
-    """From the first of count rows (or vectors) to each; one beyond the limit repeats the last."""
-    bd = simd.builder
-    last = bd.mul(bd.sub(limit, i64(1)), stride)
-    return [bd.select(bd.icmp_signed("<", i64(i), limit), bd.mul(stride, i64(i)), last) for i in range(count)]
-
-
 def segments_of(simd, segments, depth, outer, inner, start, body):
     """The values after: for each segment, for each round of its depth, values = body(values, pointers).
 
@@ -67,10 +56,10 @@ def make_pixels(rows, vectors, width):
         def generate(context, bd, sig, args):
             _, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start, start_row = args
             simd = Vectors(bd, width, like.dtype)
-            c_row, a_row, a_seg, a_k, b_row, b_seg, start_row = in_bytes(
-                simd, c_row, a_row, a_seg, a_k, b_row, b_seg, start_row
+            c_row, a_row, a_seg, a_k, b_row, b_seg, start_row = simd.in_bytes(
+                c_row, a_row, a_seg, a_k, b_row, b_seg, start_row
             )
-            in_a, in_c, in_start = (offsets(simd, rows, m, stride) for stride in (a_row, c_row, start_row))
+            in_a, in_c, in_start = (simd.offsets(rows, m, stride) for stride in (a_row, c_row, start_row))
 
             def tile(masks):
                 def held():
@@ -125,11 +114,11 @@ def make_images(rows, vectors, width):
         def generate(context, bd, sig, args):
             _, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias, b_row = args
             simd, nothing = Vectors(bd, width, like.dtype), i64(0)
-            c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, x_k = in_bytes(
-                simd, c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, i64(IMAGES)
+            c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, x_k = simd.in_bytes(
+                c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, i64(IMAGES)
             )
-            in_w, in_b, rows_c = (offsets(simd, rows, m, stride) for stride in (w_row, b_row, c_row))
-            in_x, vectors_c = (offsets(simd, vectors, n, stride) for stride in (x_vec, c_vec))
+            in_w, in_b, rows_c = (simd.offsets(rows, m, stride) for stride in (w_row, b_row, c_row))
+            in_x, vectors_c = (simd.offsets(vectors, n, stride) for stride in (x_vec, c_vec))
             in_c = [bd.add(i, v) for i in rows_c for v in vectors_c]
 
             def held():
@@ -173,10 +162,10 @@ def make_channels(rows, width):
         def generate(context, bd, sig, args):
             _, m, n, segments, depth, c, c_row, a, a_row, a_seg, a_k, b, b_row, b_seg, start, start_row = args
             simd, nothing = Vectors(bd, width, like.dtype), i64(0)
-            c_row, a_row, a_seg, a_k, b_row, b_seg, start_row = in_bytes(
-                simd, c_row, a_row, a_seg, a_k, b_row, b_seg, start_row
+            c_row, a_row, a_seg, a_k, b_row, b_seg, start_row = simd.in_bytes(
+                c_row, a_row, a_seg, a_k, b_row, b_seg, start_row
             )
-            in_a, in_c, in_start = (offsets(simd, rows, m, stride) for stride in (a_row, c_row, start_row))
+            in_a, in_c, in_start = (simd.offsets(rows, m, stride) for stride in (a_row, c_row, start_row))
 
             def tile(mask):
                 def body(values, at):
@@ -216,9 +205,9 @@ def make_sums(rows, vectors, width):
         def generate(context, bd, sig, args):
             _, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k = args
             simd = Vectors(bd, width, like.dtype)
-            c_row, a_seg, a_k, b_seg, b_k, step = in_bytes(simd, c_row, a_seg, a_k, b_seg, b_k, i64(IMAGES))
-            in_a, in_b = offsets(simd, rows, m, step), offsets(simd, vectors, n, step)
-            rows_c, columns_c = offsets(simd, rows, m, c_row), offsets(simd, vectors, n, i64(simd.size))
+            c_row, a_seg, a_k, b_seg, b_k, step = simd.in_bytes(c_row, a_seg, a_k, b_seg, b_k, i64(IMAGES))
+            in_a, in_b = simd.offsets(rows, m, step), simd.offsets(vectors, n, step)
+            rows_c, columns_c = simd.offsets(rows, m, c_row), simd.offsets(vectors, n, i64(simd.size))
 
             def tile(mask):
                 def body(values, at):

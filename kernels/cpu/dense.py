@@ -4,10 +4,9 @@ Every element is one chain of fused multiply-adds in order of depth, from its st
 cut, and whether A or B is packed, changes no bit.
 """
 
-from ..jit import LANES, address, fma, kernel
-from .tile import make_copy, make_tiles, make_transpose, shape_of, strip
+from ..jit import address, fma, kernel
+from .tile import WIDTH, make_copy, make_tiles, make_transpose, shape_of, strip
 
-WIDTH = 4 * LANES  # bytes of a vector register
 BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
 RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 

@@ -4,42 +4,42 @@ of channels.
 Samples that are not there count as zero.
 """
 
-from ..jit import LANES, address, kernel
+from ..jit import address, kernel
+from ..scalar import inlined
 from ..table import IMAGES
-from .tile import make_transpose
+from .tile import WIDTH, make_transpose
 
-WIDTH = 4 * LANES  # bytes of a vector register
 transpose = make_transpose(WIDTH)
+
+
+@inlined
+def turn(t, x, features, there):
+    """t(blocks * features * 16) = x(samples * features), both flat, where there; else x from t."""
+    lanes, size, samples = WIDTH // t.itemsize, t.itemsize, x.size // features
+    for block in range((samples + IMAGES - 1) // IMAGES):
+        first, base = block * IMAGES, address(t) + size * block * features * IMAGES
+        if there and samples - first < IMAGES:
+            for i in range(block * features * IMAGES, (block + 1) * features * IMAGES):
+                t[i] = 0
+        for part in range((min(IMAGES, samples - first) + lanes - 1) // lanes):
+            s = part * lanes
+            plain, some = address(x) + size * (first + s) * features, min(lanes, samples - first - s)
+            for strip in range((features + lanes - 1) // lanes):
+                j = strip * lanes
+                m, side = min(lanes, features - j), base + size * (j * IMAGES + s)
+                if there:
+                    transpose(t, m, some, side, IMAGES, plain + size * j, features)
+                else:
+                    transpose(t, some, m, plain + size * j, features, side, IMAGES)
 
 
 @kernel
 def to_lanes(t, x, features):
     """t(blocks * features * 16) = x(samples * features), both flat."""
-    lanes, size, samples = WIDTH // t.itemsize, t.itemsize, x.size // features
-    for block in range((samples + IMAGES - 1) // IMAGES):
-        first, base = block * IMAGES, address(t) + size * block * features * IMAGES
-        if samples - first < IMAGES:
-            for i in range(block * features * IMAGES, (block + 1) * features * IMAGES):
-                t[i] = 0
-        for part in range((min(IMAGES, samples - first) + lanes - 1) // lanes):
-            s = part * lanes
-            source, some = address(x) + size * (first + s) * features, min(lanes, samples - first - s)
-            for strip in range((features + lanes - 1) // lanes):
-                j = strip * lanes
-                m = min(lanes, features - j)
-                transpose(t, m, some, base + size * (j * IMAGES + s), IMAGES, source + size * j, features)
+    turn(t, x, features, True)
 
 
 @kernel
-def from_lanes(y, t, features):
-    """y(samples * features) = t(blocks * features * 16), both flat."""
-    lanes, size, samples = WIDTH // y.itemsize, y.itemsize, y.size // features
-    for block in range((samples + IMAGES - 1) // IMAGES):
-        first, base = block * IMAGES, address(t) + size * block * features * IMAGES
-        for part in range((min(IMAGES, samples - first) + lanes - 1) // lanes):
-            s = part * lanes
-            target, some = address(y) + size * (first + s) * features, min(lanes, samples - first - s)
-            for strip in range((features + lanes - 1) // lanes):
-                j = strip * lanes
-                m = min(lanes, features - j)
-                transpose(y, some, m, target + size * j, features, base + size * (j * IMAGES + s), IMAGES)
+def from_lanes(x, t, features):
+    """x(samples * features) = t(blocks * features * 16), both flat."""
+    turn(t, x, features, False)

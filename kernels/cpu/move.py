@@ -3,13 +3,12 @@
 from numba import types
 from numba.extending import overload
 
-from ..jit import LANES, address, kernel
+from ..jit import address, kernel
 from ..scalar import inlined
 from .check import clamped
 from .reduce import part
-from .tile import make_transpose
+from .tile import WIDTH, make_transpose
 
-WIDTH = 4 * LANES  # bytes of a vector register
 transpose = make_transpose(WIDTH)
 
 

@@ -145,6 +145,17 @@ def join_slots(stats, joined, slots, rows, total):
             mean[g], var[g] = centre, square * share
 
 
+@inlined
+def repeat(f, s, turns):
+    """The factors of sample s, f[s * turns], for the turns - 1 rows behind it too."""
+    size = f.shape[1] * f.shape[2]
+    source = part(f, s * turns * size, size)
+    for t in range(1, turns):
+        target = part(f, (s * turns + t) * size, size)
+        for i in range(size):
+            target[i] = source[i]
+
+
 @kernel
 def factors(f, stats, w, b, eps):
     """f(o * t, 3, c) = mean, w / sqrt(var + eps) and b of each channel, t times each of stats(o, 2, g); w and b may be
@@ -163,11 +174,7 @@ def factors(f, stats, w, b, eps):
             for i in range(c):
                 f[s * turns, 1, i] *= w[i]
                 f[s * turns, 2, i] = b[i]
-        source = part(f, s * turns * 3 * c, 3 * c)
-        for t in range(1, turns):
-            target = part(f, (s * turns + t) * 3 * c, 3 * c)
-            for i in range(3 * c):
-                target[i] = source[i]
+        repeat(f, s, turns)
 
 
 @kernel
@@ -257,11 +264,7 @@ def grad_factors(f, totals, slots, stats, w, eps, positions):
                 f[s * turns, 1, i] = typed(weight, share) * scale
                 f[s * turns, 2, i] = -scale * scale * share * product
                 f[s * turns, 3, i] = -scale * share * add
-        source = part(f, s * turns * 4 * c, 4 * c)
-        for t in range(1, turns):
-            target = part(f, (s * turns + t) * 4 * c, 4 * c)
-            for i in range(4 * c):
-                target[i] = source[i]
+        repeat(f, s, turns)
 
 
 @kernel

@@ -9,13 +9,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..jit import LANES, address, kernel
+from ..jit import address, kernel
 from ..scalar import inlined
 from .reduce import part
-from .tile import Vectors
+from .tile import WIDTH, Vectors
 
 SIZE, WINDOW, STRIDE, LOW, OUT = range(5)  # of the input, of a window, to the next one, zeros in front, how many
-WIDTH = 4 * LANES  # bytes of a vector register
 GROUP = 4  # neighbouring windows at once, where no edge cuts them
 EVERYWHERE = (0, 2**63 - 1)
 i64 = ir.IntType(64)

@@ -8,8 +8,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..jit import HAS_FMA, kernel
+from ..jit import HAS_FMA, LANES, kernel
 
+WIDTH = 4 * LANES  # bytes of a vector register
 i32, i64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -30,6 +31,16 @@ class Vectors:
 
     def pointer(self, address, typ):
         return self.builder.inttoptr(address, typ.as_pointer())
+
+    def in_bytes(self, *strides):
+        """Strides of elements in bytes."""
+        return [self.builder.mul(stride, i64(self.size)) for stride in strides]
+
+    def offsets(self, count, limit, stride):
+        """From the first of count rows (or vectors) to each; one beyond the limit repeats the last."""
+        bd = self.builder
+        last = bd.mul(bd.sub(limit, i64(1)), stride)
+        return [bd.select(bd.icmp_signed("<", i64(i), limit), bd.mul(stride, i64(i)), last) for i in range(count)]
 
     def first(self, count):
         """The mask of the first count lanes, made of an integer: LLVM repeats a comparison in every round of a loop."""
@@ -169,16 +180,8 @@ def make_tiles(rows, vectors, width, prefetch=False):
             _, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args
             start, start_row, start_up, ahead, step = rest
             simd = Vectors(bd, width, like.dtype)
-
-            def in_bytes(*strides):
-                return [bd.mul(stride, i64(simd.size)) for stride in strides]
-
-            def offsets(stride):
-                last = bd.mul(bd.sub(m, i64(1)), stride)
-                return [bd.select(bd.icmp_signed("<", i64(i), m), bd.mul(stride, i64(i)), last) for i in range(rows)]
-
-            inside = [offsets(stride) for stride in in_bytes(a_row, c_row, start_row)]
-            a_up, c_up, start_up, a_k, b_row = in_bytes(a_up, c_up, start_up, a_k, b_row)
+            inside = [simd.offsets(rows, m, stride) for stride in simd.in_bytes(a_row, c_row, start_row)]
+            a_up, c_up, start_up, a_k, b_row = simd.in_bytes(a_up, c_up, start_up, a_k, b_row)
             start_up = bd.select(bd.icmp_signed("!=", start, i64(0)), start_up, i64(0))
 
             def all_tiles(masks):
@@ -264,10 +267,9 @@ def make_transpose(width):
             _, m, n, to, to_row, source, source_row = args
             simd = Vectors(bd, width, like.dtype)
             lanes = simd.lanes
-            to_row, source_row = bd.mul(to_row, i64(simd.size)), bd.mul(source_row, i64(simd.size))
-            last, numbers = bd.sub(n, i64(1)), [i64(i) for i in range(lanes)]
-            to_rows = [bd.mul(to_row, i) for i in numbers]
-            source_rows = [bd.mul(source_row, bd.select(bd.icmp_signed("<", i, n), i, last)) for i in numbers]
+            to_row, source_row = simd.in_bytes(to_row, source_row)
+            numbers = [i64(i) for i in range(lanes)]
+            to_rows, source_rows = [bd.mul(to_row, i) for i in numbers], simd.offsets(lanes, n, source_row)
 
             def write(source_mask, to_masks):
                 rows = transposed(simd, [simd.load(source, offset, source_mask) for offset in source_rows])
