@@ -186,7 +186,7 @@ class StepProgram(Planned):
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         program = self.keep = Program()
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
-        found = backward(loss, np.ones(loss.shape, loss.dtype), [leaf for _, _, leaf in trained], level)
+        found = backward([(loss, np.ones(loss.shape, loss.dtype))], [leaf for _, _, leaf in trained], level)
         self.loss = Buf(Storage(loss.dtype.itemsize), loss.shape, loss.dtype)
         self.loss.storage.keep = True
         self.specs = [v.spec for v in outs]

@@ -37,6 +37,17 @@ class Backward:
             self.made = make()
         return self.made
 
+    @staticmethod
+    def vjp(f: Callable[..., Any], inputs: Sequence[Any], dys: Sequence[Any]) -> tuple[Any, ...]:
+        """Gradients of f's results times dys (None: not of that one) for each input: a rule that is made of another
+        way to compute the same."""
+        level = new_level()
+        leaves = [leaf(x, level) if differentiable(x) else x for x in inputs]
+        pairs = [(y, dy) for y, dy in zip(f(*leaves), dys, strict=True) if isinstance(y, Value) and dy is not None]
+        opened = [x if isinstance(x, Value) else None for x in leaves]
+        found = iter(backward(pairs, [x for x in opened if x is not None], level))
+        return tuple(None if x is None else closed(next(found), level) for x in opened)
+
     @property
     def x(self) -> Any:
         return self.inputs[0]
@@ -46,13 +57,16 @@ class Backward:
         return self.outs[0]
 
 
-def backward(result: Value, seed: Any, wanted: Sequence[Value], level: int) -> list[Any]:
-    """Gradients of result (times seed) for the wanted leaves of a level; None where there is none."""
-    open_levels = result.levels | (seed.levels if isinstance(seed, Value) else NONE)
-    if open_levels == {level} and not result.abstract:
+def backward(results: Sequence[tuple[Value, Any]], wanted: Sequence[Value], level: int) -> list[Any]:
+    """Gradients of results, each times its seed, for the wanted leaves of a level; None where there is none."""
+    values = [x for pair in results for x in pair if isinstance(x, Value)]
+    open_levels = NONE.union(*(x.levels for x in values))
+    if open_levels == {level} and not any(x.abstract for x in values):
         open_levels = NONE
-    grads: dict[int, Any] = {id(result): seed}
-    for call in reversed(tape([result])):
+    grads: dict[int, Any] = {}
+    for result, seed in results:
+        grads[id(result)] = apply(ADD, grads[id(result)], seed) if id(result) in grads else seed
+    for call in reversed(tape([result for result, _ in results])):
         into = [i for i, x in enumerate(call.inputs) if isinstance(x, Value) and level in x.levels]
         dys = [grads.pop(id(out), None) for out in call.outs] if into else []
         if all(dy is None for dy in dys):
@@ -90,7 +104,7 @@ class Opened:
 
     def gradients(self, result: Value, seed: Any) -> Any:
         """The gradient of result, in the shape of the arguments; one argument: its alone."""
-        found = backward(result, seed, list(self.values.values()), self.level)
+        found = backward([(result, seed)], list(self.values.values()), self.level)
         by_tie = dict(zip(self.values, found, strict=True))
 
         def place(path: str, kind: str, x: Any) -> Any:

@@ -12,7 +12,7 @@ from .. import lanes
 from ..kernels.table import IMAGES
 from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, image_block, samples, up, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
-from .dense import SLOTS, SPEED, Product, _nothing, _panels, lower_product
+from .dense import SLOTS, SPEED, Product, in_panels, lower_product, nothing
 from .reduce import BROADCAST, SUM, reduce_lower
 from .spans import Spans, forward_spans, phases, sizes_of
 from .window import SPATIAL, Axis, Pads, Sizes, axes, spatial
@@ -120,7 +120,7 @@ def _correlate_lanes(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequen
     source = padded_lanes(b, lanes.read(b, x), n, parts[0].spans, c, *pad)
     y = lanes.temp(b, n, lanes.features(out), out)
     for part in parts:
-        given = whole(bias, o) if bias else _nothing(part.w)
+        given = whole(bias, o) if bias else nothing(part.w)
         sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, 1)
         lanes.add(b, "conv.conv_images", lanes.as_lanes(y, write=True), lanes.as_lanes(source),
                   whole(part.w, part.w.size), given, sizes, Block(), Int(n, -1), n=n, work=part.work(n))  # fmt: skip
@@ -132,12 +132,12 @@ def _correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Par
     n, c, o = x.shape[0], x.shape[-1], out.shape[-1]
     source = padded(b, x, *pad)
     for part in parts:
-        given = whole(bias, o) if bias else _nothing(part.w)
+        given = whole(bias, o) if bias else nothing(part.w)
         lines = part.spans[0].out * part.spans[1].out
         tiling = Tiling.of(n, lines, max(per_sample(x), per_sample(out)))
         sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, tiling.each)
         packed = groups == 1 and part.w.size > 0
-        w = _panels(b, Product(o, o, part.w.size // o, 0, 0, o, 1), part.w) if packed else part.w
+        w = in_panels(b, Product(o, o, part.w.size // o, 0, 0, o, 1), part.w) if packed else part.w
         kernel, last = ("depthwise.conv", ()) if _each(c, o, groups) else ("conv.conv", (Int(int(packed)),))
         b.add(kernel, tiling.array(out, write=True), tiling.array(source), whole(w, w.size), given, sizes,
               *tiling.numbers(), *last, rows=tiling.rows, block=tiling.block, work=part.work(n))  # fmt: skip

@@ -41,7 +41,7 @@ def _wants_panels(p: Product, size: int) -> bool:
     return p.b_col != 1 or (p.m >= 64 and nbytes > LARGE) or (p.m >= 16 and nbytes > LARGE // 2 and uneven)
 
 
-def _panels(b: Build, p: Product, right: Buf) -> Buf:
+def in_panels(b: Build, p: Product, right: Buf) -> Buf:
     """B in panels, packed by several tiles."""
     panels = b.temp((p.k * p.n,), right.dtype)
     b.add("dense.pack", whole(panels, write=True), whole(right, right.size), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
@@ -50,7 +50,7 @@ def _panels(b: Build, p: Product, right: Buf) -> Buf:
     return panels
 
 
-def _nothing(like: Buf) -> Array:
+def nothing(like: Buf) -> Array:
     """An empty array: start from zero."""
     return Array(like.part(0, 0), (0,))
 
@@ -64,11 +64,11 @@ def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | 
     """Tiles are blocks of C's rows."""
     size = out.dtype.itemsize
     packed = int(_wants_panels(p, size))
-    right = _panels(b, p, right) if packed else right
+    right = in_panels(b, p, right) if packed else right
     b.add(
         "dense.product", cut(out, p.m * p.n, write=True),
         cut(left, left.size) if p.a_row == p.k else Array(left, (left.size,), per_row=p.a_row),
-        whole(right, right.size), whole(start, p.n) if start else _nothing(right),
+        whole(right, right.size), whole(start, p.n) if start else nothing(right),
         Block(), Int(p.m, -1), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
         Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(packed),
         rows=p.m, block=_row_block(p, size), work=p.work,
@@ -77,14 +77,14 @@ def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | 
 
 def by_strips(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
     """Tiles are blocks of C's rows, A is walked across its own: each tile packs its part of A first."""
-    panels = _panels(b, p, right)
+    panels = in_panels(b, p, right)
     strips = b.temp((p.m * p.k,), left.dtype)
     block = 64 if p.m >= 128 else samples(p.m)
     b.add("dense.pack_rows", cut(strips, p.m * p.k, write=True), Array(left, (left.size,), per_row=p.a_row),
           Block(), Int(p.m, -1), Int(p.k), Int(p.k), Int(p.a_row), Int(p.a_k),
           rows=p.m, block=block, work=0.5 * p.m * p.k)  # fmt: skip
     b.add(
-        "dense.product", cut(out, p.m * p.n, write=True), cut(strips, p.m * p.k), whole(panels), _nothing(left),
+        "dense.product", cut(out, p.m * p.n, write=True), cut(strips, p.m * p.k), whole(panels), nothing(left),
         Block(), Int(p.m, -1), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
         Int(p.n), Int(0), Int(0), Int(0), Int(0), Int(3), rows=p.m, block=block, work=p.work,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def by_depth(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
     size = p.m * p.n
     b.add(
         "dense.product", Array(slots, (size,), per_tile=size, write=True),
-        cut(left, left.size), cut(right, right.size), _nothing(left),
+        cut(left, left.size), cut(right, right.size), nothing(left),
         Int(p.m), Int(p.m), Int(p.n), Int(p.n), Block(), Int(p.k, -1),
         Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(0),
         rows=p.k, block=block, fixed=True, work=p.work,
@@ -256,7 +256,7 @@ def _batched_lower(b: Build, out: Buf, left: Buf, right: Buf, ta: bool, tb: bool
         matrices = Array(panels, (count * p.k * p.n,), cut=True)
     b.add(
         "dense.product", Array(out, (count * p.m * p.n,), cut=True, write=True),
-        Array(left, (count * p.m * p.k,), cut=True), matrices, _nothing(left),
+        Array(left, (count * p.m * p.k,), cut=True), matrices, nothing(left),
         Int(p.m), Int(p.m), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
         Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(int(packed)),
         rows=count, block=1, fixed=True, work=count * p.work,
