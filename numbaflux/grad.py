@@ -15,20 +15,21 @@ from .tree import PARAM, replaced
 
 
 class Backward:
-    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, and apply to build on.
+    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, which inputs' gradients are wanted,
+    and apply to build on.
 
     Values stand there under the levels still open: those of gradients inside, which are done, must not come back.
     """
 
-    __slots__ = ("attrs", "inputs", "made", "outs")
+    __slots__ = ("attrs", "inputs", "made", "outs", "wanted")
     apply = staticmethod(apply)
 
-    def __init__(self, call: Call, open_levels: Levels) -> None:
+    def __init__(self, call: Call, open_levels: Levels, wanted: Sequence[int]) -> None:
         def seen(x: Any) -> Any:
             return under(x, x.levels & open_levels) if isinstance(x, Value) else x
 
         self.inputs, self.outs = tuple(map(seen, call.inputs)), tuple(map(seen, call.outs))
-        self.attrs = call.attrs
+        self.attrs, self.wanted = call.attrs, wanted
         self.made: Any = None
 
     def once(self, make: Callable[[], Any]) -> Any:
@@ -73,7 +74,7 @@ def backward(results: Sequence[tuple[Value, Any]], wanted: Sequence[Value], leve
             continue
         if call.op.grad is None:
             raise PlanError(f"{call.op.name}: has no gradient: {call.op.reason}")
-        seen = Backward(call, open_levels)
+        seen = Backward(call, open_levels, into)
         for i in into:
             rule = call.op.grad[i]
             dx = None if rule is None else rule(seen, *dys)

@@ -170,6 +170,7 @@ class Build:
     entries: list[Entry] = field(default_factory=list)
     aliases: dict[int, Buf] = field(default_factory=dict)
     lanes: dict[tuple[int, int], Buf] = field(default_factory=dict)  # (storage, offset) -> the same in lanes
+    panels: dict[tuple[int, ...], Buf] = field(default_factory=dict)  # matrices that are packed already
     status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
 
     def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:

@@ -86,6 +86,8 @@ RANGES: dict[str, Range] = {
     "Dense.n_in": COUNT,
     "Dense.n_out": COUNT,
     **{f"{layer}.{size}": COUNT for layer in ("Conv", "ConvTranspose") for size in ("n_in", "n_out", "groups")},
+    **{f"{cell}Cell.{size}": COUNT for cell in ("RNN", "LSTM", "GRU", "GRUv3") for size in ("n_in", "n_out")},
+    **{f"{layer}.layers": COUNT for layer in ("RNN", "LSTM", "GRU", "GRUv3")},
     "DataLoader.batchsize": COUNT,
     "DataLoader.prefetch": Range(0, math.inf, whole=True),
     "DataLoader.workers": COUNT,

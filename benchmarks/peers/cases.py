@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 Layer = tuple[Any, ...]
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 @dataclass(frozen=True)
 class Training:
     """A training step: forward, backward, Adam. loss: mse on numbers, crossentropy on class labels.
 
-    layers: (dense, in, out), (conv, k, in, out, pad), (batchnorm, channels), (maxpool, k), (flatten, h, w, c), and
-    functions: (tanh,), (relu,).
+    layers: (dense, in, out), (conv, k, in, out, pad), (batchnorm, channels), (maxpool, k), (flatten, h, w, c),
+    (rnn | lstm | gru, in, out), (last,) of the steps, and functions: (tanh,), (relu,).
     """
 
     layers: tuple[Layer, ...]
@@ -26,13 +27,20 @@ class Training:
     target: float  # PyTorch's time over ours that the project asks for
     seed: int = 0
 
-    def weights(self) -> list[np.ndarray]:
-        """(in, out) or (k, k, in, out) of each layer that has one."""
+    def weights(self) -> list[list[np.ndarray]]:
+        """Of each layer that has weights: (in, out), or (k, k, in, out), or those of inputs and of the state."""
         rng, found = np.random.default_rng(self.seed), []
         for kind, *sizes in self.layers:
-            if kind in ("dense", "conv"):
-                shape = tuple(sizes) if kind == "dense" else (sizes[0], *sizes[:3])
-                found.append((rng.standard_normal(shape) / np.prod(shape[:-1]) ** 0.5).astype(np.float32))
+            shapes: list[tuple[int, ...]] = []
+            if kind == "dense":
+                shapes = [tuple(sizes)]
+            elif kind == "conv":
+                shapes = [(sizes[0], *sizes[:3])]
+            elif kind in GATES:
+                shapes = [(rows, GATES[kind] * sizes[1]) for rows in sizes]
+            if shapes:
+                drawn = [rng.standard_normal(shape) / np.prod(shape[:-1]) ** 0.5 for shape in shapes]
+                found.append([w.astype(np.float32) for w in drawn])
         return found
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +76,12 @@ def cnn(batch: int, target: float) -> Training:
     pool: Layer = ("maxpool", 2)
     layers = (*block(3, 32), *block(32, 32), pool, *block(32, 64), *block(64, 64), pool)
     return Training((*layers, ("flatten", 8, 8, 64), ("dense", 4096, 10)), (32, 32, 3), batch, "crossentropy", target)
+
+
+def recurrent(kind: str, sizes: tuple[int, int], steps: int, batch: int, target: float) -> Training:
+    """One recurrent layer, and a dense one on its last step."""
+    layers: tuple[Layer, ...] = ((kind, *sizes), ("last",), ("dense", sizes[1], 10))
+    return Training(layers, (steps, sizes[0]), batch, "crossentropy", target)
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,10 @@ TRAINING = {
     "lenet_b128": lenet(128, 4),
     "lenet_b2048": lenet(2048, 4),
     "cnn_cifar_b64": cnn(64, 1),
+    "lstm_s64_b32": recurrent("lstm", (32, 128), 64, 32, 2),
+    "gru_s64_b32": recurrent("gru", (32, 128), 64, 32, 3.5),
+    "rnn_s64_b32": recurrent("rnn", (32, 128), 64, 32, 5),
+    "lstm_s128_b1_h32": recurrent("lstm", (4, 32), 128, 1, 15),
 }
 PRODUCTS = {"dense_512": Product(512, 0.85), "dense_2048": Product(2048, 0.85)}
 CONVOLUTIONS = {"conv_3x3_64": Convolution(64, 16, 3, 64, 0.75)}

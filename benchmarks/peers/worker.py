@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers.cases import CASES, Case, Convolution, Product, Training
+import numpy as np
+
+from benchmarks.peers.cases import CASES, GATES, Case, Convolution, Product, Training
 from benchmarks.peers.probe import probe
 
 Call = Callable[[], object]
@@ -28,16 +30,28 @@ def numbaflux_training(case: Training) -> Call:
         "batchnorm": lambda c: nf.BatchNorm(c),
         "maxpool": lambda k: nf.MaxPool((k, k)),
         "flatten": lambda *_: nf.flatten,
+        "rnn": nf.RNN,
+        "lstm": nf.LSTM,
+        "gru": nf.GRU,
+        "last": lambda: last_step,
         "tanh": lambda: nf.tanh,
         "relu": lambda: nf.relu,
     }
     model = nf.Chain(*(makers[kind](*sizes) for kind, *sizes in case.layers))
-    for layer, w in zip((m for m in model if isinstance(m, nf.Dense | nf.Conv)), case.weights(), strict=True):
-        layer.weight = w
+    weighted = (nf.Dense, nf.Conv, nf.RNN, nf.LSTM, nf.GRU)
+    for layer, arrays in zip((m for m in model if isinstance(m, weighted)), case.weights(), strict=True):
+        if len(arrays) == 1:
+            [layer.weight] = arrays
+        else:
+            layer.cells[0].Wi, layer.cells[0].Wh = arrays
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
     step = nf.compile(lambda m, x, y: loss(m(x), y), model, nf.setup(nf.Adam(1e-3), model))
     x, y = case.data()
     return lambda: step(x, y)
+
+
+def last_step(y: Any) -> Any:
+    return y[:, -1]
 
 
 def numbaflux_product(case: Product | Convolution) -> Call:
@@ -54,12 +68,20 @@ def torch_model(case: Training) -> Any:
     """The same layers, channels first, with the same weights."""
     from torch import from_numpy, nn, no_grad
 
+    class Last(nn.Module):
+        def forward(self, y: Any) -> Any:
+            return y[0][:, -1]
+
     makers: dict[str, Callable[..., Any]] = {
         "dense": nn.Linear,
         "conv": lambda k, c, o, pad: nn.Conv2d(c, o, k, padding=pad),
         "batchnorm": nn.BatchNorm2d,
         "maxpool": nn.MaxPool2d,
         "flatten": lambda *_: nn.Flatten(),
+        "rnn": lambda c, o: nn.RNN(c, o, batch_first=True),
+        "lstm": lambda c, o: nn.LSTM(c, o, batch_first=True),
+        "gru": lambda c, o: nn.GRU(c, o, batch_first=True),
+        "last": Last,
         "tanh": nn.Tanh,
         "relu": nn.ReLU,
     }
@@ -68,8 +90,13 @@ def torch_model(case: Training) -> Any:
     with no_grad():
         for layer, (kind, *sizes) in zip(layers, case.layers, strict=True):
             flat = sizes if kind == "flatten" else flat
-            if kind in ("dense", "conv"):
-                w = next(weights)
+            if kind in GATES:  # two biases there, of which we have one: the other stays zero
+                arrays = *next(weights), np.float32(0), np.float32(0)
+                for p, w in zip(layer.parameters(), arrays, strict=True):
+                    p.copy_(from_numpy(np.array(w.T)))
+                layer.bias_hh_l0.requires_grad_(False)
+            elif kind in ("dense", "conv"):
+                [w] = next(weights)
                 if kind == "dense" and flat:  # after channels first, the rows of the weight stand in another order
                     w, flat = w.reshape(*flat, -1).transpose(2, 0, 1, 3).reshape(w.shape), None
                 layer.weight.copy_(from_numpy(w.T if kind == "dense" else w.transpose(3, 2, 0, 1).copy()))

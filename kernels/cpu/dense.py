@@ -8,6 +8,7 @@ from ..jit import address, fma, kernel
 from .tile import WIDTH, make_copy, make_tiles, make_transpose, shape_of, strip
 
 BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
+LINE = 8  # vectors of the tile for one row: more sums at once than for several rows hide the time of each
 RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 
 
@@ -16,6 +17,7 @@ def make_product(width):
     height, vectors = shape_of(width)
     narrow, double, short = make_tiles(height, 1, width), make_tiles(height, 2, width), make_tiles(2, vectors, width)
     full = make_tiles(height, vectors, width, prefetch=True)
+    pair, line = make_tiles(1, 2, width), make_tiles(1, LINE, width)
 
     @kernel
     def product(
@@ -32,7 +34,7 @@ def make_product(width):
         size = c.itemsize
         lanes, block = width // size, BLOCK // size
         parts = max(1, (k + block // 2) // block)
-        part = -(-k // parts)
+        part = k if parts == 1 else -(-k // parts)  # a division takes as long as a small product
         from_c, from_a, from_b, first = address(c), address(a), address(b), address(start) if start.size else 0
         up = k if packed & 2 else a_row
         for p in range(parts):
@@ -40,11 +42,12 @@ def make_product(width):
             d = min(part, k - k0)
             j = 0
             while j < n:
-                panel = strip(n - j, lanes, vectors)
+                long = m == 1 and not packed & 1 and n - j > 2 * lanes
+                panel = LINE * lanes if long else strip(n - j, lanes, vectors)
                 w = min(n - j, panel)
                 step = 0
                 if packed & 1:  # ask for the next panel while this one is worked on
-                    b_row, step = w, size * w // max(1, m // height)
+                    b_row, step = w, size * w if m < 2 * height else size * w // (m // height)
                 at_b = from_b + size * (j * k + k0 * w if packed & 1 else j + k0 * b_row)
                 ahead = at_b + size * w * k if packed & 1 else at_b
                 for ragged in range(2):
@@ -58,7 +61,11 @@ def make_product(width):
                     in_a = from_a + size * (i * up + k0 * a_k), a_row, height * up, a_k
                     in_start = first + size * (i * start_row + j) if first else 0, start_row, height * start_row
                     work = (c, count, tall, w, d, *in_c, *in_a, at_b, b_row, *in_start, ahead, step)
-                    if tall <= 2:
+                    if long:
+                        line(*work)
+                    elif m == 1 and panel <= 2 * lanes:
+                        pair(*work)
+                    elif tall <= 2:
                         short(*work)
                     elif panel == vectors * lanes:
                         full(*work)

@@ -9,6 +9,8 @@ from .layer import buffer, layer, param
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, hasaffine
 from .normalise import Normalise, normalise
 from .pool import AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, LPPool, MaxPool, MeanPool
+from .recurrent import GRU, LSTM, RNN, GRUv3, Recurrence
+from .recurrent_cell import GRUCell, GRUv3Cell, LSTMCell, RNNCell, initialstates
 from .upsample import PixelShuffle, Upsample
 from .weight_norm import WeightNorm, remove_weight_norms
 
@@ -16,13 +18,13 @@ LAYERS = (  # what nf.load can build without being told
     Chain, Dense, Conv, ConvTranspose, Normalise, Bilinear, Maxout, Parallel, Scale, SkipConnection,
     AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, MaxPool, MeanPool, AlphaDropout, BatchNorm,
     Dropout, Embedding, GroupNorm, InstanceNorm, LayerNorm, WeightNorm, PixelShuffle, Upsample,
-    LPPool, PairwiseFusion, RMSNorm,
+    LPPool, PairwiseFusion, RMSNorm, RNNCell, LSTMCell, GRUCell, GRUv3Cell, RNN, LSTM, GRU, GRUv3, Recurrence,
 )  # fmt: skip
 
 __all__ = [
     "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "Chain", "Conv", "ConvTranspose",
-    "Dense", "DepthwiseConv", "Dropout", "Embedding", "GlobalMaxPool", "GlobalMeanPool", "GroupNorm", "InstanceNorm",
-    "LAYERS", "LPPool", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Normalise", "PairwiseFusion", "Parallel",
+    "Dense", "DepthwiseConv", "Dropout", "Embedding", "GlobalMaxPool", "GlobalMeanPool", "GRU", "GRUCell", "GRUv3", "GRUv3Cell",
+    "GroupNorm", "InstanceNorm", "LAYERS", "LSTM", "LSTMCell", "RNN", "RNNCell", "Recurrence", "initialstates", "LPPool", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Normalise", "PairwiseFusion", "Parallel",
     "PixelShuffle", "RMSNorm", "Scale", "SkipConnection", "Upsample", "WeightNorm", "activations", "buffer", "flatten",
     "hasaffine", "layer", "normalise", "param", "remove_weight_norms",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, image
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .dense import SLOTS, SPEED, Product, in_panels, lower_product, nothing
 from .reduce import BROADCAST, SUM, reduce_lower
+from .slots import join, own, slots
 from .spans import Spans, forward_spans, phases, sizes_of
 from .window import SPATIAL, Axis, Pads, Sizes, axes, spatial
 
@@ -208,11 +209,11 @@ def _lane_sum_lower(b: Build, out: Buf, x: Buf) -> None:
     """Lane by lane, tile by tile; then the tiles in order, then the lanes."""
     n, size = x.shape[0], out.size * IMAGES
     tiles = -(-n // samples(n))
-    slots = b.temp((tiles, size), x.dtype)
-    lanes.add(b, "conv.conv_images_grad_b", Array(slots, (size,), per_tile=size, write=True),
-              lanes.as_lanes(lanes.read(b, x)), Block(), Int(n, -1), n=n, work=0.3 * x.size)  # fmt: skip
+    places = b.temp((tiles, size), x.dtype)
+    lanes.add(b, "conv.conv_images_grad_b", own(places, size), lanes.as_lanes(lanes.read(b, x)), Block(), Int(n, -1),
+              n=n, work=0.3 * x.size)  # fmt: skip
     joined = b.temp((size,), x.dtype)
-    b.add("reduce.sum_slots", whole(joined, write=True), whole(slots), Int(0), rows=1, block=1)
+    b.add("reduce.sum_slots", whole(joined, write=True), whole(places), Int(0), rows=1, block=1)
     reduce_lower("sum", b, out, joined.part(0, out.size, IMAGES), 1, 2, scale=1.0)
 
 
@@ -325,13 +326,13 @@ def _grad_w_lanes(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans) -> None:
     """Each tile of images adds up in a place of its own."""
     n, c, o = x.shape[0], x.shape[-1], dy.shape[-1]
     pads = spans[2].before, spans[2].behind
-    slots = _slots(b, out, -(-n // samples(n)))
+    places = slots(b, out, -(-n // samples(n)))
     source = padded_lanes(b, lanes.read(b, x), n, spans, c, *pads)
     sizes = sizes_of((*spans[:2], spans[2].padded(*pads)), c, o, 1, 1)
-    lanes.add(b, "conv.conv_images_grad_w", Array(slots, (out.size,), per_tile=out.size, write=True),
+    lanes.add(b, "conv.conv_images_grad_w", own(places, out.size),
               lanes.as_lanes(source), lanes.as_lanes(lanes.read(b, dy)), sizes, Block(), Int(n, -1),
               n=n, work=dy.size * out.size / o / SPEED + 30)  # fmt: skip
-    _sum(b, out, slots)
+    join(b, out, places)
 
 
 def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> None:
@@ -344,32 +345,17 @@ def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> N
     rows, work = out.size // o, dy.size * out.size / o / SPEED + 30
     each = _each(c, o, groups)
     if each or tiling.tiles == 1 or tiling.tiles * out.size * SLOTS <= x.size + dy.size:
-        slots = _slots(b, out, tiling.tiles)
+        places = slots(b, out, tiling.tiles)
         kernel, part = ("depthwise.conv_grad_w", ()) if each else ("conv.conv_grad_w", (Int(0), Int(rows)))
-        b.add(kernel, Array(slots, (out.size,), per_tile=out.size, write=True), tiling.array(source),
+        b.add(kernel, own(places, out.size), tiling.array(source),
               tiling.array(dy), sizes, *part, *tiling.numbers(),
               rows=tiling.rows, block=tiling.block, fixed=True, work=work)  # fmt: skip
-        _sum(b, out, slots)
+        join(b, out, places)
     else:
         every = Int(tiling.rows)
         block = min(rows, max(ROWS, up(-(-rows // TILES), 8)))
         b.add("conv.conv_grad_w", cut(out, out.size, write=True), whole(source, source.size), whole(dy, dy.size), sizes,
               Int(0, 1), Block(), Int(0), every, every, rows=rows, block=block, work=work)  # fmt: skip
-
-
-def _slots(b: Build, out: Buf, tiles: int) -> Buf:
-    """A place for each tile's part of a gradient of weights."""
-    return out if tiles == 1 else b.temp((tiles, out.size), out.dtype)
-
-
-def _sum(b: Build, out: Buf, slots: Buf) -> None:
-    """Their sum, in order."""
-    if slots is out:
-        return
-    o = out.shape[-1]
-    rows, tiles = out.size // o, slots.shape[0]
-    b.add("reduce.sum_slots", cut(out, out.size, write=True), whole(slots, tiles, out.size), Int(0, o),
-          rows=rows, block=elements_block(rows, o * tiles))  # fmt: skip
 
 
 # dw: of CONV for x and dy

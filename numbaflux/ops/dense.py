@@ -9,6 +9,7 @@ from typing import Any
 from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, samples, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .reduce import SUM
+from .slots import join, own, slots
 
 SPEED = 50.0  # multiply-adds a nanosecond on one core, for estimates
 SLOTS = 2.0  # how much more memory than partial sums the samples must take, for partial sums to pay
@@ -42,8 +43,11 @@ def _wants_panels(p: Product, size: int) -> bool:
 
 
 def in_panels(b: Build, p: Product, right: Buf) -> Buf:
-    """B in panels, packed by several tiles."""
-    panels = b.temp((p.k * p.n,), right.dtype)
+    """B in panels, packed by several tiles; once, however many products it stands in."""
+    key = id(right.storage), right.offset, p.k, p.n, p.b_row, p.b_col
+    if key in b.panels:
+        return b.panels[key]
+    panels = b.panels[key] = b.temp((p.k * p.n,), right.dtype)
     b.add("dense.pack", whole(panels, write=True), whole(right, right.size), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
           Int(0, 1), Block(), Int(p.b_row), Int(p.b_col),
           rows=p.k, block=elements_block(p.k, p.n), work=0.5 * p.k * p.n)  # fmt: skip
@@ -93,19 +97,15 @@ def by_strips(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
 def by_depth(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
     """Tiles are blocks of depth (samples), each with a C of its own; then their sum, in order."""
     block = samples(p.k)
-    tiles = -(-p.k // block)
-    slots = out if tiles == 1 else b.temp((tiles, p.m, p.n), out.dtype)
-    size = p.m * p.n
+    places = slots(b, out, -(-p.k // block))
     b.add(
-        "dense.product", Array(slots, (size,), per_tile=size, write=True),
+        "dense.product", own(places, p.m * p.n),
         cut(left, left.size), cut(right, right.size), nothing(left),
         Int(p.m), Int(p.m), Int(p.n), Int(p.n), Block(), Int(p.k, -1),
         Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(0),
         rows=p.k, block=block, fixed=True, work=p.work,
     )  # fmt: skip
-    if tiles > 1:
-        b.add("reduce.sum_slots", cut(out, size, write=True), whole(slots, tiles, size), Int(0, p.n),
-              rows=p.m, block=elements_block(p.m, p.n * tiles))  # fmt: skip
+    join(b, out, places)
 
 
 def turned(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:

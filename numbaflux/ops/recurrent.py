@@ -1,0 +1,297 @@
+"""Recurrent layers as operations: all steps forward, and backward through time with the gradients of all weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..kernels import cells as K
+from ..lowering import Array, Buf, Build, Int, cut, up, whole
+from ..op import DTypeError, Op, RangeError, ShapeError, Spec, example, expect
+from .dense import SPEED, Product, in_panels, lower_product, nothing
+from .slots import join, own, slots
+from .unrolled import unrolled
+
+TILE, LARGE = 8, 512 * 1024  # samples a tile; bytes of weights from which tiles are larger, so that these are read less
+TILES = 64  # at most about as many
+ROWS = 64  # samples and steps that are worked off together
+PITCH = 16  # numbers between rows of scratch: powers of two fall on the same few lines of the cache
+GATE = 2.0  # nanoseconds for the functions of a unit's gate
+NONE = (0,)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What kernels know a cell by; its gates, those of the product that a step begins with, and how many numbers a
+    unit of state its gradient needs."""
+
+    number: int
+    gates: int
+    width: int
+    saved: int
+
+    @property
+    def has_cells(self) -> bool:
+        return self.number in (K.LSTM, K.GRU_V3)
+
+
+CELLS = {
+    "rnn": Cell(K.RNN, 1, 1, 0),
+    "rnn_relu": Cell(K.RNN_RELU, 1, 1, 0),
+    "lstm": Cell(K.LSTM, 4, 4, 4),
+    "gru": Cell(K.GRU, 3, 3, 4),
+    "gru_v3": Cell(K.GRU_V3, 3, 2, 3),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of one layer on one batch."""
+
+    kind: str
+    n: int
+    steps: int
+    features: int
+    hidden: int
+    itemsize: int
+
+    @staticmethod
+    def of(kind: str, x: Buf | Spec, w: Buf | Spec) -> Sizes:
+        return Sizes(kind, *x.shape, w.shape[0], x.dtype.itemsize)
+
+    @property
+    def cell(self) -> Cell:
+        return CELLS[self.kind]
+
+    @property
+    def columns(self) -> int:
+        return self.cell.gates * self.hidden
+
+    @property
+    def weights(self) -> int:
+        """Numbers of both weights."""
+        return (self.features + self.hidden) * self.columns
+
+    @property
+    def block(self) -> int:
+        """Samples a tile. Its part of the gradients of weights shall be smaller than its gates."""
+        nbytes = self.hidden * self.columns * self.itemsize
+        rows = TILE * (1 + (nbytes > LARGE) + 2 * (nbytes > 8 * LARGE))
+        worth = -(-(self.features + self.hidden) // (2 * self.steps))
+        return min(self.n, up(max(rows, worth, -(-self.n // TILES)), TILE))
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.n // self.block)
+
+    @property
+    def rows(self) -> int:
+        return min(max(ROWS, self.block), self.block * self.steps)
+
+    @property
+    def pitch(self) -> int:
+        return self.columns + PITCH
+
+    @property
+    def work(self) -> float:
+        return self.n * self.steps * (self.weights / SPEED + self.columns * GATE)
+
+    def numbers(self, reverse: bool) -> list[Int]:
+        """The last arguments of both kernels."""
+        found = self.cell.number, int(reverse), self.steps, self.rows, self.pitch, self.features, self.hidden
+        gates = self.columns, self.cell.width * self.hidden, self.cell.saved * self.hidden
+        return [Int(v) for v in (*found, *gates)]
+
+    def scratch(self, b: Build, like: Buf, size: int) -> Array:
+        """Memory for each row of a tile."""
+        return own(b.temp((self.tiles, self.rows * size), like.dtype), self.rows * size)
+
+
+def _sizes(kind: str, x: Spec, wi: Spec, w: Spec, bias: Spec | None, state_bias: Spec | None, h0: Spec | None,
+           c0: Spec | None, lengths: Spec | None) -> Sizes:  # fmt: skip
+    """The sizes of what fits; raises for what does not."""
+    gates = CELLS[kind].gates
+    good = len(w.shape) == 2 and w.shape[0] > 0 and w.shape[1] == gates * w.shape[0]
+    expect(good, kind, "w", f"of shape (hidden, {gates} * hidden)", str(w.shape), error=ShapeError)
+    good = len(wi.shape) == 2 and wi.shape[0] > 0 and wi.shape[1] == w.shape[1]
+    expect(good, kind, "wi", f"of shape (in, {w.shape[1]})", str(wi.shape), error=ShapeError)
+    good = len(x.shape) == 3 and x.shape[1] > 0 and x.shape[2] == wi.shape[0]
+    expect(good, kind, "x", f"of shape (n, steps, {wi.shape[0]})", str(x.shape), error=ShapeError)
+    expect(state_bias is None or kind == "gru", kind, "state_bias", "None: only GRU has it", "an array")
+    expect(c0 is None or kind == "lstm", kind, "c0", "None: only LSTM has a cell state", "an array")
+    state = x.shape[0], w.shape[0]
+    optional = {"bias": (bias, w.shape[1:]), "state_bias": (state_bias, w.shape[1:])}
+    optional |= {"h0": (h0, state), "c0": (c0, state)}
+    for name, (given, shape) in optional.items():
+        expect(given is None or given.shape == shape, kind, name, f"of shape {shape}", str(given and given.shape),
+               error=ShapeError)  # fmt: skip
+    expect(x.dtype.kind == "f", kind, "x", "an array of float32 or float64", str(x.dtype), "x.astype(np.float32)",
+           DTypeError)  # fmt: skip
+    for name, array in {"wi": wi, "w": w, **{name: given for name, (given, _) in optional.items()}}.items():
+        expect(array is None or array.dtype == x.dtype, kind, name, f"of {x.dtype} as x",
+               str(array and array.dtype), "x.astype(np.float32) or nf.f64(model)", DTypeError)  # fmt: skip
+    if lengths is not None:
+        expect(lengths.dtype == np.int64, kind, "lengths", "of int64", str(lengths.dtype), error=DTypeError)
+        expect(lengths.shape == x.shape[:1], kind, "lengths", f"of shape {x.shape[:1]}", str(lengths.shape),
+               error=ShapeError)  # fmt: skip
+    return Sizes.of(kind, x, w)
+
+
+def _shape(x: Spec, *others: Any, kind: str, reverse: bool, keep: bool) -> tuple[Spec, ...]:
+    z = _sizes(kind, x, *others)
+    state, y = (z.n, z.hidden), (z.n, z.steps, z.hidden)
+    saved = (z.n, z.steps, z.cell.saved * z.hidden) if keep and z.cell.saved else NONE
+    shapes = y, state, state if kind == "lstm" else NONE, y if keep and z.cell.has_cells else NONE, saved
+    return tuple(Spec(shape, x.dtype) for shape in shapes)
+
+
+def _or_nothing(x: Buf | None, like: Buf, write: bool = False) -> Array:
+    """An array cut by samples, or an empty one."""
+    return nothing(like) if x is None or x.size == 0 else cut(x, x.size, write=write)
+
+
+def _whole_or_nothing(x: Buf | None, like: Buf) -> Array:
+    return nothing(like) if x is None else whole(x, x.size)
+
+
+def _lengths(b: Build, kind: str, lengths: Buf | None, steps: int) -> Array:
+    """Lengths cut by samples; an entry stops the plan where one is not in 0..steps."""
+    if lengths is None:
+        return Array(b.status.part(0, 0), NONE)
+    said = f"{kind}: lengths must be in 0..{steps}, got another at position"
+    b.check("check.indices", whole(lengths, lengths.size), Int(steps + 1),
+            error=lambda position: RangeError(f"{said} {position}"))  # fmt: skip
+    return cut(lengths, lengths.size)
+
+
+def _state_weights(b: Build, z: Sizes, w: Buf, turned: bool) -> list[Array]:
+    """What the products of a step multiply by: of all gates, or of r and z, and of h. One sample takes them as they
+    lie."""
+    first = z.cell.width * z.hidden
+    arrays = []
+    for start, wide in ((0, first), (first, z.columns - first)):
+        source = w.part(start, w.size - start) if wide else w.part(0, 0)
+        if wide and (turned or z.n > 1):
+            k, n, strides = (wide, z.hidden, (1, z.columns)) if turned else (z.hidden, wide, (z.columns, 1))
+            source = in_panels(b, Product(0, n, k, 0, 0, *strides), source)
+        arrays.append(whole(source, source.size))
+    return arrays
+
+
+def _lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None, state_bias: Buf | None,
+           h0: Buf | None, c0: Buf | None, lengths: Buf | None, kind: str, reverse: bool, keep: bool) -> None:  # fmt: skip
+    z = Sizes.of(kind, x, w)
+    y, h, *more = outs
+    ends = _lengths(b, kind, lengths, z.steps)
+    sums = b.temp((z.n, (z.cell.width + z.cell.saved) * z.hidden), x.dtype)
+    panels = in_panels(b, Product(0, z.columns, z.features, 0, 0, z.columns, 1), wi)
+    b.add(
+        "recurrent.forward", cut(y, y.size, write=True), cut(h, h.size, write=True),
+        *(_or_nothing(a, x, True) for a in more), z.scratch(b, x, z.features), z.scratch(b, x, z.pitch),
+        cut(sums, sums.size, write=True), cut(x, x.size), whole(panels), *_state_weights(b, z, w, False),
+        _whole_or_nothing(bias, x), _whole_or_nothing(state_bias, x), _or_nothing(h0, x), _or_nothing(c0, x), ends,
+        *z.numbers(reverse), Int(0 if z.n > 1 else z.columns), rows=z.n, block=z.block, fixed=True, work=z.work,
+    )  # fmt: skip
+
+
+def _grad_shape(x: Spec, wi: Spec, w: Spec, bias: Spec | None, state_bias: Spec | None, h0: Spec | None,
+                c0: Spec | None, lengths: Spec | None, *others: Spec | None, kind: str, reverse: bool,
+                dx: bool) -> tuple[Spec, ...]:  # fmt: skip
+    z = _sizes(kind, x, wi, w, bias, state_bias, h0, c0, lengths)
+    state, columns = (z.n, z.hidden), (z.columns,)
+    shapes = x.shape if dx else NONE, wi.shape, w.shape, columns, columns if kind == "gru" else NONE
+    return tuple(Spec(s, x.dtype) for s in (*shapes, state, state if kind == "lstm" else NONE))
+
+
+def _grad_lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None, state_bias: Buf | None,
+                h0: Buf | None, c0: Buf | None, lengths: Buf | None, y: Buf, cells: Buf, gates: Buf, dy: Buf | None,
+                dh: Buf | None, dc: Buf | None, kind: str, reverse: bool, dx: bool) -> None:  # fmt: skip
+    z = Sizes.of(kind, x, w)
+    out_x, *out_weights, dh0, dc0 = outs
+    ends = _lengths(b, kind, lengths, z.steps)
+    places = [slots(b, out, z.tiles) for out in out_weights]
+    dgx = b.temp((z.n, z.steps, z.columns), x.dtype) if dx else None
+    free = b.temp((z.n, z.hidden), x.dtype)
+    rows = z.features, z.pitch, z.pitch if kind == "gru" else 0, z.hidden, z.hidden if kind == "gru_v3" else 0
+    b.add(
+        "recurrent.backward", *(own(p, out.size) for p, out in zip(places, out_weights, strict=True)),
+        _or_nothing(dgx, x, True), cut(dh0, dh0.size, write=True), _or_nothing(dc0, x, True),
+        *(z.scratch(b, x, size) if size else nothing(x) for size in rows), cut(free, free.size, write=True),
+        *(_or_nothing(a, x) for a in (x, dy, dh, dc, y, cells, gates)), *_state_weights(b, z, w, True),
+        _or_nothing(h0, x), _or_nothing(c0, x), ends, *z.numbers(reverse),
+        rows=z.n, block=z.block, fixed=True, work=2 * z.work,
+    )  # fmt: skip
+    for out, place in zip(out_weights, places, strict=True):
+        if out.size:
+            join(b, out, place)
+    if dgx is not None:
+        rows_x = Product(z.n * z.steps, z.features, z.columns, z.columns, 1, 1, z.columns)
+        lower_product(b, rows_x, out_x, dgx, wi)
+
+
+Rule = Callable[..., Any]
+INPUTS = 7  # of floats: x, wi, w, bias, state_bias, h0, c0; then lengths
+
+
+def _grads(c: Any, *dys: Any) -> Any:
+    """Of all inputs, once. What is kept for them is theirs alone; where it has a gradient itself, or is not there, step
+    by step."""
+
+    def make() -> Any:
+        dy, dh, dc, *kept = dys
+        if not c.attrs["keep"] or any(d is not None for d in kept):
+            return c.vjp(lambda *x: unrolled(c.apply, *x, **c.attrs), c.inputs, dys)
+        y, _, _, cells, gates = c.outs
+        attrs = {"kind": c.attrs["kind"], "reverse": c.attrs["reverse"]}
+        return c.apply(RECURRENT_GRAD, *c.inputs, y, cells, gates, dy, dh, dc, dx=0 in c.wanted, **attrs)
+
+    return c.once(make)
+
+
+def _nth(rule: Rule, i: int) -> Rule:
+    return lambda c, *dys: rule(c, *dys)[i]
+
+
+LAYER = {"kind": "lstm", "reverse": False}
+# y (n, steps, hidden), and the last h and c, of all steps of a recurrent layer on x (n, steps, in); and where keep, what
+# its gradient needs. wi (in, gates * hidden), w (hidden, gates * hidden)
+RECURRENT: Op = Op(
+    "recurrent",
+    _shape,
+    _lower,
+    (*(_nth(_grads, i) for i in range(INPUTS)), None),
+    examples=(
+        example("fffffffi", (2, 3, 5), (5, 16), (4, 16), (16,), None, (2, 4), (2, 4), (2,), keep=True, **LAYER),
+    ),
+)
+
+
+def _second(c: Any, *dys: Any) -> Any:
+    """Gradients of the gradient: through each step."""
+    attrs = {"kind": c.attrs["kind"], "reverse": c.attrs["reverse"], "keep": False}
+
+    def first(*given: Any) -> Any:
+        inputs = (*given[:INPUTS], c.inputs[INPUTS])
+        return c.vjp(lambda *x: unrolled(c.apply, *x, **attrs), inputs, (*given[INPUTS:], None, None))[:INPUTS]
+
+    floats = (*c.inputs[:INPUTS], *c.inputs[-3:])
+    return c.once(lambda: c.vjp(first, floats, dys))
+
+
+# gradients of all inputs but lengths from those of y, h and c. Of y and of what was kept there is none: x and weights
+# have it all
+RECURRENT_GRAD = Op(
+    "recurrent_grad",
+    _grad_shape,
+    _grad_lower,
+    (*(_nth(_second, i) for i in range(INPUTS)), None, None, None, None, *(_nth(_second, INPUTS + i) for i in range(3))),
+    examples=(
+        example("fffffffi" "ffffff", (2, 3, 5), (5, 16), (4, 16), (16,), None, (2, 4), (2, 4), (2,), (2, 3, 4),
+                (2, 3, 4), (2, 3, 16), (2, 3, 4), (2, 4), (2, 4), dx=True, **LAYER),
+    ),
+)  # fmt: skip
+
+OPS = (RECURRENT, RECURRENT_GRAD)
