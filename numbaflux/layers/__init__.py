@@ -1,13 +1,16 @@
 """Layers, and how to make one's own. All built-in ones stand in LAYERS."""
 
+from .attention import MultiHeadAttention
 from .basic import Chain, Dense, activations, flatten
 from .containers import Bilinear, Maxout, PairwiseFusion, Parallel, Scale, SkipConnection
-from .conv import Conv, ConvTranspose, DepthwiseConv
+from .conv import Conv, ConvTranspose, CrossCor, DepthwiseConv
 from .dropout import AlphaDropout, Dropout
 from .embedding import Embedding
+from .embedding_bag import EmbeddingBag
 from .layer import buffer, layer, param
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, hasaffine
-from .normalise import Normalise, normalise
+from .normalise import Normalise, normalise, rescale
+from .pending import AUTO
 from .pool import AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, LPPool, MaxPool, MeanPool
 from .upsample import PixelShuffle, Upsample
 from .weight_norm import WeightNorm, remove_weight_norms
@@ -16,13 +19,15 @@ LAYERS = (  # what nf.load can build without being told
     Chain, Dense, Conv, ConvTranspose, Normalise, Bilinear, Maxout, Parallel, Scale, SkipConnection,
     AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, MaxPool, MeanPool, AlphaDropout, BatchNorm,
     Dropout, Embedding, GroupNorm, InstanceNorm, LayerNorm, WeightNorm, PixelShuffle, Upsample,
-    LPPool, PairwiseFusion, RMSNorm,
+    LPPool, PairwiseFusion, RMSNorm, EmbeddingBag, MultiHeadAttention,
 )  # fmt: skip
 
 __all__ = [
+    "AUTO",
     "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "Chain", "Conv", "ConvTranspose",
-    "Dense", "DepthwiseConv", "Dropout", "Embedding", "GlobalMaxPool", "GlobalMeanPool", "GroupNorm", "InstanceNorm",
-    "LAYERS", "LPPool", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "Normalise", "PairwiseFusion", "Parallel",
-    "PixelShuffle", "RMSNorm", "Scale", "SkipConnection", "Upsample", "WeightNorm", "activations", "buffer", "flatten",
-    "hasaffine", "layer", "normalise", "param", "remove_weight_norms",
+    "CrossCor", "Dense", "DepthwiseConv", "Dropout", "Embedding", "EmbeddingBag", "GlobalMaxPool", "GlobalMeanPool",
+    "GroupNorm", "InstanceNorm", "LAYERS", "LPPool", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "MultiHeadAttention",
+    "Normalise", "PairwiseFusion", "Parallel", "PixelShuffle", "RMSNorm", "Scale", "SkipConnection", "Upsample",
+    "WeightNorm", "activations", "buffer", "flatten", "hasaffine", "layer", "normalise", "param", "remove_weight_norms",
+    "rescale",
 ]  # fmt: skip
