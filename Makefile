@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 
-.PHONY: help quickstart test long lint format docs-check bench-peers clean
+.PHONY: help quickstart test long lint format docs-check against-torch bench-peers clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make docs-check   only the code in README, docs and docstrings"
+	@echo "make against-torch  500 configurations of each layer beside PyTorch (installs it)"
 	@echo "make bench-peers  side by side with PyTorch (installs it)"
 	@echo "make clean        remove .venv, builds and caches"
 
@@ -38,6 +39,10 @@ format: .venv/installed
 
 docs-check: .venv/installed
 	$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+
+against-torch: .venv/peers
+	$(BIN)/numbaflux cache warm
+	NUMBAFLUX_LONG=1 $(BIN)/python -m pytest tests/test_against_torch.py $(ARGS)
 
 bench-peers: .venv/peers
 	$(BIN)/python -m benchmarks.peers $(ARGS)

@@ -31,34 +31,50 @@ from .activations import (
     thresholdrelu,
     trelu,
 )
+from .attention import dot_product_attention, dot_product_attention_scores, make_causal_mask
+from .audio import db_to_power, hamming_window, hann_window, istft, melscale_filterbanks, power_to_db, spectrogram, stft
+from .autosize import autosize
+from .batched import batched_adjoint, batched_mul, batched_transpose, batched_vec
 from .callbacks import Checkpoint, CSVLog, EarlyStopping, JSONLog, Plateau, Schedule, TensorBoard, throttle
 from .check_gradients import check_gradients
 from .checkpoint import load, load_into, save
 from .compiled import compile
 from .contents import inspect
+from .convert import convert
 from .data import (
+    BatchView,
     DataLoader,
     augment,
     batch,
     batch_sequence,
+    batched_searchsorted,
     batchseq,
     chunk,
+    datasets,
+    eachobs,
     filterobs,
+    getobs,
+    group_counts,
+    group_indices,
     groupobs,
     joinobs,
     kfolds,
     leavepout,
     mapobs,
     numobs,
+    obsview,
     oversample,
     randobs,
+    rpad_constant,
     shuffleobs,
     slidingwindow,
     splitobs,
     timeseries_kfolds,
+    topk,
     unbatch,
     undersample,
 )
+from .folding import fold, unfold
 from .functions import (
     Scalar,
     add,
@@ -74,9 +90,15 @@ from .functions import (
     tanh,
     where,
 )
-from .grad import gradient, jacobian, pullback, withgradient
+from .grad import gradient, jacobian, pullback, withgradient, withjacobian
 from .history import History
+from .hook import gradient_hook
+from .indexing import gather, scatter
 from .layers import (
+    AUTO,
+    GRU,
+    LSTM,
+    RNN,
     AdaptiveMaxPool,
     AdaptiveMeanPool,
     AlphaDropout,
@@ -85,15 +107,14 @@ from .layers import (
     Chain,
     Conv,
     ConvTranspose,
+    CrossCor,
     Dense,
     DepthwiseConv,
     Dropout,
     Embedding,
+    EmbeddingBag,
     GlobalMaxPool,
     GlobalMeanPool,
-    GRU,
-    LSTM,
-    RNN,
     GroupNorm,
     GRUCell,
     GRUv3,
@@ -105,6 +126,7 @@ from .layers import (
     Maxout,
     MaxPool,
     MeanPool,
+    MultiHeadAttention,
     Normalise,
     PairwiseFusion,
     Parallel,
@@ -125,8 +147,10 @@ from .layers import (
     normalise,
     param,
     remove_weight_norms,
+    rescale,
 )
-from .models import destructure, f32, f64, load_state, outputsize, state, summary, testmode, trainables, trainmode
+from .lbfgs import lbfgs
+from .models import destructure, load_state, outputsize, state, summary, testmode, trainables, trainmode
 from .native import set_num_threads
 from .noise import dropout
 from .onehot import OneHot, onecold, onehot, onehotbatch
@@ -145,6 +169,8 @@ from .op import (
 )
 from .ops import REGISTRY
 from .optim import (
+    EMA,
+    LAMB,
     AccumGrad,
     AdaBelief,
     AdaDelta,
@@ -158,7 +184,9 @@ from .optim import (
     ClipNorm,
     Descent,
     Lion,
+    MixedPrecision,
     Momentum,
+    Muon,
     NAdam,
     Nesterov,
     OAdam,
@@ -167,9 +195,11 @@ from .optim import (
     RAdam,
     RMSProp,
     Rprop,
+    Scheduler,
     SignDecay,
     WeightDecay,
     adjust,
+    ema,
     freeze,
     schedules,
     setup,
@@ -177,40 +207,59 @@ from .optim import (
     update,
 )
 from .padding import pad_circular, pad_constant, pad_reflect, pad_repeat, pad_symmetric, pad_zeros
-from .resize import pixel_shuffle, upsample_bilinear, upsample_linear, upsample_nearest, upsample_trilinear
+from .precision import f16, f32, f64
+from .resize import (
+    pixel_shuffle,
+    pixel_unshuffle,
+    upsample_bilinear,
+    upsample_linear,
+    upsample_nearest,
+    upsample_trilinear,
+)
 from .resume import load_checkpoint, save_checkpoint
 from .rng import Generator, seed
+from .sampling import grid_sample, imrotate
 from .second_order import diaghessian, hessian, hvp, pushforward
 from .trace import Value, apply
 from .train import train
-from .windows import conv, conv_transpose, lpnormpool, maxpool, meanpool
+from .walk import fleaves, fmap, getkeypath, haskeypath, modules, setkeypath
+from .windows import conv, conv_transpose, depthwiseconv, lpnormpool, maxpool, meanpool
 
 __version__ = "0.1.0"
 
 # fmt: off
 __all__ = [
-    "AMSGrad", "AccumGrad", "AdaBelief", "AdaDelta", "AdaGrad", "AdaMax", "Adam", "AdamW", "AdaptiveMaxPool",
-    "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "CSVLog", "Chain", "Checkpoint", "ClipGlobalNorm",
-    "ClipGrad", "ClipNorm", "Conv", "ConvTranspose", "DTypeError", "DataLoader", "Dense", "DepthwiseConv", "Descent",
-    "DeviceError", "Dropout", "EarlyStopping", "Embedding", "Error", "FileFormatError", "Generator", "GlobalMaxPool",
-    "GlobalMeanPool", "GradientError", "GRU", "GRUCell", "GRUv3", "GRUv3Cell", "GroupNorm", "History", "InstanceNorm", "JSONLog", "LPPool", "LSTM", "LSTMCell", "LayerNorm", "Lion",
-    "MaxPool", "Maxout", "MeanPool", "Momentum", "NAdam", "Nesterov", "NonFiniteError", "Normalise", "OAdam", "OneHot",
-    "Op", "OptState", "OptimiserChain", "PairwiseFusion", "Parallel", "PixelShuffle", "PlanError", "Plateau", "RAdam",
-    "REGISTRY", "RMSNorm", "RMSProp", "RNN", "RNNCell", "RangeError", "Recurrence", "Rprop", "Scalar", "Scale", "Schedule", "ShapeError", "SignDecay",
-    "SkipConnection", "Spec", "TensorBoard", "Upsample", "Value", "WeightDecay", "WeightNorm", "activations", "add",
-    "adjust", "apply", "augment", "batch", "batch_sequence", "batchseq", "buffer", "callbacks", "cat", "celu",
-    "check_gradients", "chunk", "compile", "concatenate", "conv", "conv_transpose", "destructure", "diaghessian",
-    "dropout", "elu", "f32", "f64", "filterobs", "flatten", "freeze", "gelu", "gelu_erf", "gelu_sigmoid", "gelu_tanh",
-    "glu", "gradient", "groupobs", "hardsigmoid", "hardswish", "hardtanh", "hasaffine", "hessian", "hvp", "identity",
-    "init", "initialstates", "inspect", "jacobian", "joinobs", "kfolds", "layer", "leakyrelu", "leavepout", "lisht", "load",
-    "load_checkpoint", "load_into", "load_state", "logcosh", "logsigmoid", "logsoftmax", "logsumexp", "losses",
-    "lowering", "lpnormpool", "mapobs", "maxpool", "meanpool", "metrics", "mish", "mul", "normalise", "numobs",
-    "onecold", "onehot", "onehotbatch", "operators", "outputsize", "oversample", "pad_circular", "pad_constant",
-    "pad_reflect", "pad_repeat", "pad_symmetric", "pad_zeros", "param", "pixel_shuffle", "pullback", "pushforward",
-    "randobs", "relu", "relu6", "remove_weight_norms", "rrelu", "save", "save_checkpoint", "schedules", "seed", "selu",
-    "session", "set_num_threads", "setup", "shuffleobs", "sigmoid", "sigmoid_fast", "slidingwindow", "softmax",
-    "softplus", "softshrink", "softsign", "splitobs", "state", "stop_gradient", "summary", "swish", "tanh", "tanh_fast",
-    "tanhshrink", "testmode", "thaw", "thresholdrelu", "throttle", "timeseries_kfolds", "train", "trainables",
-    "trainmode", "trelu", "unbatch", "undersample", "update", "upsample_bilinear", "upsample_linear",
-    "upsample_nearest", "upsample_trilinear", "where", "withgradient",
+    "AMSGrad", "AUTO", "AccumGrad", "AdaBelief", "AdaDelta", "AdaGrad", "AdaMax", "Adam", "AdamW", "AdaptiveMaxPool",
+    "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "BatchView", "Bilinear", "CSVLog", "Chain", "Checkpoint",
+    "ClipGlobalNorm", "ClipGrad", "ClipNorm", "Conv", "ConvTranspose", "CrossCor", "DTypeError", "DataLoader", "Dense",
+    "DepthwiseConv", "Descent", "DeviceError", "Dropout", "EMA", "EarlyStopping", "Embedding", "EmbeddingBag", "Error",
+    "FileFormatError", "GRU", "GRUCell", "GRUv3", "GRUv3Cell", "Generator", "GlobalMaxPool", "GlobalMeanPool",
+    "GradientError", "GroupNorm", "History", "InstanceNorm", "JSONLog", "LAMB", "LPPool", "LSTM", "LSTMCell",
+    "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "MixedPrecision", "Momentum", "MultiHeadAttention", "Muon",
+    "NAdam", "Nesterov", "NonFiniteError", "Normalise", "OAdam", "OneHot", "Op", "OptState", "OptimiserChain",
+    "PairwiseFusion", "Parallel", "PixelShuffle", "PlanError", "Plateau", "RAdam", "REGISTRY", "RMSNorm", "RMSProp",
+    "RNN", "RNNCell", "RangeError", "Recurrence", "Rprop", "Scalar", "Scale", "Schedule", "Scheduler", "ShapeError",
+    "SignDecay", "SkipConnection", "Spec", "TensorBoard", "Upsample", "Value", "WeightDecay", "WeightNorm",
+    "activations", "add", "adjust", "apply", "augment", "autosize", "batch", "batch_sequence", "batched_adjoint",
+    "batched_mul", "batched_searchsorted", "batched_transpose", "batched_vec", "batchseq", "buffer", "callbacks", "cat",
+    "celu", "check_gradients", "chunk", "compile", "concatenate", "conv", "conv_transpose", "convert", "datasets",
+    "db_to_power", "depthwiseconv", "destructure", "diaghessian", "dot_product_attention",
+    "dot_product_attention_scores", "dropout", "eachobs", "elu", "ema", "f16", "f32", "f64", "filterobs", "flatten",
+    "fleaves", "fmap", "fold", "freeze", "gather", "gelu", "gelu_erf", "gelu_sigmoid", "gelu_tanh", "getkeypath",
+    "getobs", "glu", "gradient", "gradient_hook", "grid_sample", "group_counts", "group_indices", "groupobs",
+    "hamming_window", "hann_window", "hardsigmoid", "hardswish", "hardtanh", "hasaffine", "haskeypath", "hessian",
+    "hvp", "identity", "imrotate", "init", "initialstates", "inspect", "istft", "jacobian", "joinobs", "kfolds",
+    "layer", "lbfgs", "leakyrelu", "leavepout", "lisht", "load", "load_checkpoint", "load_into", "load_state",
+    "logcosh", "logsigmoid", "logsoftmax", "logsumexp", "losses", "lowering", "lpnormpool", "make_causal_mask",
+    "mapobs", "maxpool", "meanpool", "melscale_filterbanks", "metrics", "mish", "modules", "mul", "normalise", "numobs",
+    "obsview", "onecold", "onehot", "onehotbatch", "operators", "outputsize", "oversample", "pad_circular",
+    "pad_constant", "pad_reflect", "pad_repeat", "pad_symmetric", "pad_zeros", "param", "pixel_shuffle",
+    "pixel_unshuffle", "power_to_db", "pullback", "pushforward", "randobs", "relu", "relu6", "remove_weight_norms",
+    "rescale", "rpad_constant", "rrelu", "save", "save_checkpoint", "scatter", "schedules", "seed", "selu", "session",
+    "set_num_threads", "setkeypath", "setup", "shuffleobs", "sigmoid", "sigmoid_fast", "slidingwindow", "softmax",
+    "softplus", "softshrink", "softsign", "spectrogram", "splitobs", "state", "stft", "stop_gradient", "summary",
+    "swish", "tanh", "tanh_fast", "tanhshrink", "testmode", "thaw", "thresholdrelu", "throttle", "timeseries_kfolds",
+    "topk", "train", "trainables", "trainmode", "trelu", "unbatch", "undersample", "unfold", "update",
+    "upsample_bilinear", "upsample_linear", "upsample_nearest", "upsample_trilinear", "where", "withgradient",
+    "withjacobian",
 ]

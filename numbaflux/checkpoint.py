@@ -18,15 +18,17 @@ import numpy as np
 from . import functions as F
 from . import hdf5
 from .activations import ACTIVATIONS
+from .attention import dot_product_attention
 from .hdf5_json import parse_json
 from .hdf5_objects import PART, fail, line, require
-from .layers import LAYERS, flatten, normalise
+from .layers import LAYERS, flatten, normalise, rescale
 from .layers.layer import name_of
 from .losses import LOSSES
 from .models import fill
 from .op import DeviceError, DTypeError, Error, FileFormatError, ShapeError, expect
 from .padding import PADDINGS
-from .resize import UPSAMPLINGS, pixel_shuffle
+from .precision import computing
+from .resize import UPSAMPLINGS, pixel_shuffle, pixel_unshuffle
 from .rng import Generator, default
 from .tree import arrays, fields
 
@@ -35,8 +37,8 @@ Path = str | os.PathLike[str]
 # The functions that a file may name; all others are given to nf.load(functions=[...]).
 FUNCTIONS: tuple[Any, ...] = (
     *ACTIVATIONS, *LOSSES, F.absolute, F.add, F.cat, F.exp, flatten, F.identity, F.log, F.logsoftmax, F.maximum,
-    F.minimum, F.mul, F.negative, normalise, F.relu, F.sigmoid, F.sign, F.softmax, F.sqrt, F.square, F.tanh,
-    *PADDINGS, *UPSAMPLINGS.values(), pixel_shuffle,
+    F.minimum, F.mul, F.negative, normalise, F.relu, rescale, F.sigmoid, F.sign, F.softmax, F.sqrt, F.square, F.tanh,
+    *PADDINGS, *UPSAMPLINGS.values(), pixel_shuffle, pixel_unshuffle, dot_product_attention,
 )  # fmt: skip
 OWN: dict[str, Any] = {one.__qualname__: one for one in (*LAYERS, *FUNCTIONS)}
 UNFIELDED = {"_held", "_holder"}  # what an optimiser state leaves in a layer
@@ -360,7 +362,7 @@ class Builder:
         made = object.__new__(cls)
         for name in names:
             object.__setattr__(made, name, self.build(given[name], f"{path}.{name}"))
-        check = getattr(made, "check_fields", None)
+        check = getattr(computing(made), "check_fields", None)
         if check is not None:
             try:
                 check()

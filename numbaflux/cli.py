@@ -1,4 +1,4 @@
-"""The numbaflux command: info, inspect, predict, cache. Bad input is one line on stderr and exit code 2."""
+"""The numbaflux command: info, inspect, predict, convert, cache. Bad input is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from . import __version__
 from .compiled import compile
+from .convert import convert
 from .info import facts
 from .native import native
 from .op import DTypeError, Error, FileFormatError, PlanError, ShapeError, expect
-from .tree import leaves
+from .tree import arrays
 
 ROWS = 4096  # samples predicted at once
 FORMATS = (".npy", ".csv")
@@ -72,6 +73,18 @@ def _parser() -> _Parser:
     command.add_argument("input", metavar="INPUT", help=text)
     text = ".npy or .csv; an old file is replaced when the new one is whole"
     command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=text)
+    examples = (
+        "model.h5 weights.safetensors -o out.h5 --input-shape 1,28,28,1",
+        "model.h5 keras.weights.h5 -o out.h5 --name 0=layers.conv2d",
+    )
+    command = add(_convert, "convert", "fill a saved model with the weights of a PyTorch or Keras model", *examples)
+    command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote: layers, settings, metadata")
+    command.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file, or .weights.h5 of Keras 3; no pickle")
+    command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help="the file of the filled model")
+    text = "of an input, where a flatten stands before a Dense: numbers with commas between"
+    command.add_argument("--input-shape", metavar="SHAPE", type=_shape, help=text)
+    text = "path of a layer and its name in the weights, where their order is not enough; as often as needed"
+    command.add_argument("--name", metavar="PATH=NAME", type=_pair, action="append", default=[], help=text)
     command = add(_cache, "cache", "compile all kernels, show where they are kept, or remove them", "warm", "clear")
     command.add_argument("action", choices=["warm", "path", "clear"], help="warm: compile; path: show; clear: remove")
     return parser
@@ -99,23 +112,56 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from .checkpoint import load
+    from .precision import computing
 
     source, target = Path(arguments.input), Path(arguments.output)
     for name, path in (("INPUT", source), ("OUTPUT", target)):
         expect(path.suffix in FORMATS, "predict", name, "a .npy or .csv file", str(path), error=FileFormatError)
     expect(target.parent.is_dir(), "predict", "OUTPUT", "in a folder that exists", str(target), error=FileFormatError)
-    model = load(arguments.model)
+    model = computing(load(arguments.model))
     x = _read(source)
     expect(x.ndim > 0 and len(x) > 0, "predict", "INPUT", "of one row or more", f"shape {x.shape}", error=ShapeError)
     expect(x.dtype.kind in "fiub", "predict", "INPUT", "of numbers", str(x.dtype), error=DTypeError)
-    dtype = next((leaf.array.dtype for leaf in leaves(model) if leaf.array.dtype.kind == "f"), np.dtype(np.float32))
-    f = compile(model)
+    f, dtype = compile(model), _dtype(model)
     parts = [f(x[i : i + ROWS].astype(dtype)) for i in range(0, len(x), ROWS)]
     good = all(isinstance(part, np.ndarray) and part.ndim for part in parts)
     expect(good, "predict", "MODEL", "one that gives an array", type(parts[0]).__name__, error=PlanError)
     y = np.concatenate(parts)
     _write(target, y)
     print(f"{target}: {y.dtype} {y.shape}")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """1,28,28,1 as a tuple."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"must be numbers above 0 with commas between, got {text}")
+    return tuple(map(int, parts))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """PATH=NAME as a pair."""
+    path, _, name = text.partition("=")
+    if not path or not name:
+        raise argparse.ArgumentTypeError(f"must be PATH=NAME, got {text}")
+    return path, name
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from .checkpoint import load, save
+    from .contents import inspect
+
+    model = load(arguments.model)
+    shape = arguments.input_shape
+    convert(model, arguments.weights, names=dict(arguments.name),
+            example=None if shape is None else np.zeros(shape, _dtype(model)))  # fmt: skip
+    save(arguments.output, model, inspect(arguments.model).metadata or None)
+    print(f"{arguments.output}: {len(arrays(model))} arrays from {os.path.basename(arguments.weights)}")
+
+
+def _dtype(model: Any) -> np.dtype[Any]:
+    """The type that a model computes in."""
+    return next((a.dtype for a in arrays(model).values() if a.dtype.kind == "f"), np.dtype(np.float32))
 
 
 def _read(path: Path) -> np.ndarray:

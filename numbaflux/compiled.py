@@ -151,7 +151,9 @@ class Step(Compiled):
         if not self.running.acquire(False):
             raise PlanError("step: a training step must not be called while it runs, got a second call")
         try:
-            return super().__call__(*batch)
+            result = super().__call__(*batch)
+            self.opt_state.advance()
+            return result
         finally:
             self.running.release()
 

@@ -233,6 +233,16 @@ def jacobian(f: Callable[..., Any], x: Any) -> Any:
     >>> jacobian(lambda x: x * x, np.array([1.0, 3.0], np.float32)).tolist()
     [[2.0, 0.0], [0.0, 6.0]]
     """
+    return withjacobian(f, x)[1]
+
+
+def withjacobian(f: Callable[..., Any], x: Any) -> tuple[Any, Any]:
+    """f(x) and all its derivatives, as nf.jacobian gives them: the function is run once.
+
+    >>> y, derivatives = withjacobian(lambda x: x * x, np.array([1.0, 3.0], np.float32))
+    >>> y.tolist(), derivatives.tolist()
+    ([1.0, 9.0], [[2.0, 0.0], [0.0, 6.0]])
+    """
     y, back = pullback(f, x)
     rows = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-    return np.stack([back(row) for row in rows]).reshape((*y.shape, *np.shape(x)))
+    return y, np.stack([back(row) for row in rows]).reshape((*y.shape, *np.shape(x)))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from .hdf5_objects import (
 from .op import FileFormatError
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+T = TypeVar("T")
 
 FORMAT = "numbaflux"
 VERSION = 1
@@ -106,10 +107,14 @@ def read(path: str | os.PathLike[str]) -> File:
 
     Symbolic links are followed. Memory: the size of the file and a little. Anything wrong is a FileFormatError.
     """
+    return parsed(path, superblock, lambda data: _verified(data, *objects(memoryview(data))))
+
+
+def parsed(path: str | os.PathLike[str], head: Callable[[bytes, int], object], parse: Callable[[Array], T]) -> T:
+    """parse(all bytes of a file), after head(its first bytes, its size); every error names the file."""
     target = _checked(path)
     try:
-        data = _load(target)
-        return _verified(data, *objects(memoryview(data)))
+        return parse(_load(target, head))
     except FileFormatError as error:
         raise FileFormatError(line(target, error)) from None
     except OSError as error:
@@ -324,7 +329,7 @@ def _sweep(folder: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _load(target: str) -> Array:
+def _load(target: str, head: Callable[[bytes, int], object]) -> Array:
     """All bytes of a regular file, each read once through one descriptor, in read-only memory."""
     descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # NONBLOCK: a pipe must not hang us
     try:
@@ -342,7 +347,7 @@ def _load(target: str) -> Array:
                 done += count
 
         fetch(range(SUPERBLOCK))
-        superblock(bytes(data[:SUPERBLOCK]), status.st_size)  # before much is read
+        head(bytes(data[:SUPERBLOCK]), status.st_size)  # before much is read
         starts = range(SUPERBLOCK, status.st_size, SPAN)
         _parallel(fetch, [range(at, min(at + SPAN, status.st_size)) for at in starts])
     finally:

@@ -1,5 +1,4 @@
-"""Whole models: their arrays by path, copies of them, one flat vector, another dtype, and what comes out of which
-layer."""
+"""Whole models: their arrays by path, copies of them, one flat vector, and what comes out of which layer."""
 
 from __future__ import annotations
 
@@ -73,39 +72,6 @@ def fill(model: Any, state: Mapping[str, np.ndarray], where: str) -> None:
         expect(array.flags.writeable, where, path, "writeable in the model", "a read-only array", error=DeviceError)
     for path, array in own.items():
         array[...] = state[path]
-
-
-def f32(model: Any) -> Any:
-    """A new model with every array of floats as float32, copied; ties are kept.
-
-    >>> import numbaflux as nf
-    >>> nf.f32(nf.f64(nf.Dense(2, 1))).weight.dtype
-    dtype('float32')
-    """
-    return _converted(model, np.float32)
-
-
-def f64(model: Any) -> Any:
-    """A new model with every array of floats as float64, copied; ties are kept.
-
-    >>> import numbaflux as nf
-    >>> nf.f64(nf.Dense(2, 1)).weight.dtype
-    dtype('float64')
-    """
-    return _converted(model, np.float64)
-
-
-def _converted(model: Any, dtype: Any) -> Any:
-    made: dict[int, np.ndarray] = {}
-
-    def new(path: str, kind: str, x: Any) -> Any:
-        if not isinstance(x, np.ndarray):
-            return x
-        if id(x) not in made:
-            made[id(x)] = np.array(x, dtype if x.dtype.kind == "f" else None)
-        return made[id(x)]
-
-    return replaced(model, new)
 
 
 def destructure(model: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
@@ -201,10 +167,10 @@ def outputsize(model: Any, *shapes: tuple[int, ...], padbatch: bool = False, dty
     (1, 4)
     """
     full = [(1, *s) if padbatch else tuple(s) for s in shapes]
-    return _shapes(_traced(model, "outputsize", full, model, dtype))
+    return _shapes(traced(model, "outputsize", full, model, dtype))
 
 
-def _traced(call: Any, where: str, shapes: list[tuple[int, ...]], model: Any, dtype: Any) -> Any:
+def traced(call: Any, where: str, shapes: list[tuple[int, ...]], model: Any, dtype: Any) -> Any:
     """The result of a call on abstract arrays, of the model's dtype unless told; nothing is drawn or changed."""
     expect(bool(shapes), where, "shapes", "at least one shape", "none", error=ShapeError)
     for shape in shapes:
@@ -259,7 +225,7 @@ def summary(model: Any, *shapes: tuple[int, ...], dtype: Any = None) -> Summary:
     13 parameters, 52 bytes
     """
     seen: dict[str, Any] = {}
-    _traced(_watched(model, "", seen), "summary", [tuple(s) for s in shapes], model, dtype)
+    traced(_watched(model, "", seen), "summary", [tuple(s) for s in shapes], model, dtype)
     rows = []
     for path, node in _rows(model, ""):
         name = type(node).__name__ if inside(node) else one_line(node)

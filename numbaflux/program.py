@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .hook import HOOK
 from .lowering import Buf, Build, Int, argument, as_buf, cut, elements_block, leading, whole
 from .onehot import OneHot
 from .op import Spec
@@ -16,7 +17,7 @@ from .session import Session
 from .trace import Call, Value, tape
 from .tree import STATIC, replaced
 
-ALIASES = {COPY, RESHAPE, STOP}
+ALIASES = {COPY, HOOK, RESHAPE, STOP}
 
 
 class Program:
@@ -170,8 +171,10 @@ def lifted(f: Any) -> Any:
     """A model with its arrays as abstract leaves, so that nothing is computed from them yet; a function as it is."""
 
     def leaf(path: str, kind: str, x: Any) -> Any:
-        is_read = isinstance(x, np.ndarray) and kind != STATIC
-        return Value(Spec(x.shape, x.dtype), memory=x) if is_read else x
+        if not isinstance(x, np.ndarray) or kind == STATIC:
+            return x
+        array_of(x, path)  # refuses a dtype that kernels do not know
+        return Value(Spec(x.shape, x.dtype), memory=x)
 
     return replaced(f, leaf)
 

@@ -139,6 +139,31 @@ def pixel_shuffle(x: Any, r: int) -> Any:
     return x
 
 
+def pixel_unshuffle(x: Any, r: int) -> Any:
+    """Places as channels, what nf.pixel_shuffle undoes: x (n, spatial axes, c) as (n, spatial axes / r, c r**axes).
+
+    The spatial sizes are multiples of r. Raises ShapeError, DTypeError, RangeError. Source: Shi et al. 2016.
+
+    >>> import numpy as np
+    >>> pixel_unshuffle(np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1), 2).ravel().tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    r = int(check("pixel_unshuffle.r", r))
+    rank = len(space("pixel_unshuffle", x))
+    fits = all(n % r == 0 for n in x.shape[1:-1])
+    expect(fits, "pixel_unshuffle", "x", f"of spatial sizes that are multiples of {r}", str(tuple(x.shape)),
+           error=ShapeError)  # fmt: skip
+    for last in range(2 - rank % 2, rank + 1, 2):  # as pixel_shuffle, from the end
+        axes = range(max(1, last - 1), last + 1)
+        *lead, c = x.shape
+        apart = [part for axis, n in enumerate(lead) for part in ((n // r, r) if axis in axes else (n,))]
+        within = [axes.start + 1 + 2 * i for i in range(len(axes))]
+        order = (*(i for i in range(len(apart) + 1) if i not in within), *within)
+        smaller = [n // r if axis in axes else n for axis, n in enumerate(lead)]
+        x = F.reshape(F.transpose(F.reshape(x, (*apart, c)), order), (*smaller, c * r ** len(axes)))
+    return x
+
+
 UPSAMPLINGS: dict[str, Callable[..., Any]] = dict(
     zip(MODES, (upsample_nearest, upsample_linear, upsample_bilinear, upsample_trilinear), strict=True)
 )

@@ -27,7 +27,7 @@ def array_of(x: Any, where: str) -> np.ndarray:
     code = f"{a.dtype.kind}{a.dtype.itemsize}"
     good = code in KINDS and a.dtype.isnative  # else its name, which takes longer than all the rest
     expect(good, where, "array", "of a float or integer type of this machine", "" if good else str(a.dtype),
-           "x.astype(np.float32)", DTypeError)  # fmt: skip
+           "x.astype(np.float32)" + ", or nf.f32(model)" * (code == "f2"), DTypeError)  # fmt: skip
     return np.ascontiguousarray(a) if a.ndim else a
 
 

@@ -13,10 +13,13 @@ import numpy as np
 from .checkpoint import Builder
 from .hdf5_objects import require
 from .op import DTypeError, PlanError, expect
-from .optim import RULES, TRANSFORMS, OptimiserChain, OptState, Record, Rule, setup
+from .optim import AROUND, RULES, TRANSFORMS, OptimiserChain, OptState, Record, Rule, setup
 from .optim.rules import HYPER, START
+from .optim.schedules import CURVES, Curve
 
-NAMED: dict[str, Any] = {one.__name__: one for one in (*RULES, *TRANSFORMS)}
+NAMED: dict[str, Any] = {one.__name__: one for one in (*RULES, *TRANSFORMS, *AROUND, *CURVES)}
+CEILINGS: dict[str, Any] = {"ceil": math.ceil, "floor": math.floor}  # what an Interpolator rounds by
+PAIRS = {"parts", "schedules", "parameters"}  # fields of (schedule, steps), and of (name, schedule)
 KEYS = ["counters", "frozen", "rule"]
 
 
@@ -45,10 +48,10 @@ def _counters(state: OptState) -> np.ndarray:
 
 
 def _encode(value: Any) -> Any:
-    """A rule, or a number of one, as JSON; a chain is a list."""
+    """A rule, or what one holds, as JSON; a chain is a list."""
     if isinstance(value, OptimiserChain):
         return [_encode(rule) for rule in value.rules]
-    if isinstance(value, Record):
+    if isinstance(value, Record | Curve):
         name = type(value).__name__
         known = NAMED.get(name) is type(value)
         expect(known, "save", "the rule", f"one of {', '.join(NAMED)}", name, error=DTypeError)
@@ -56,8 +59,14 @@ def _encode(value: Any) -> Any:
         return {"rule": name, "fields": parts}
     if isinstance(value, tuple | list):
         return {"tuple": [_encode(x) for x in value]}
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool | str):
         return value
+    if callable(value):
+        found = [name for name, f in CEILINGS.items() if f is value]
+        cure = "use one of nf.schedules, or nf.Schedule, which is not saved"
+        expected = "made of rules, numbers and schedules"
+        expect(bool(found), "save", "the rule", expected, repr(value), cure, DTypeError)
+        return {"ceiling": found[0]}
     number = int(value) if isinstance(value, Integral) else float(value)
     return number if math.isfinite(number) else {"float": repr(number)}
 
@@ -67,22 +76,41 @@ class RuleBuilder(Builder):
 
     def __init__(self) -> None:
         super().__init__({}, {})
-        self.kinds = {("fields", "rule"): self.record, ("float",): self.number, ("tuple",): self.sequence}
+        self.kinds = {
+            ("fields", "rule"): self.record, ("float",): self.number, ("tuple",): self.sequence,
+            ("ceiling",): self.ceiling,
+        }  # fmt: skip
 
     def rule(self, node: Any) -> Rule:
-        made = self.build(node, ".rule")
-        made = OptimiserChain(*made) if isinstance(made, list) else made
+        made = _chained(self.build(node, ".rule"))
         require(isinstance(made, Rule), "the rule", "one by name, or a list of them", node)
         return made
 
     def record(self, node: Any, path: str) -> Any:
         name, given = node["rule"], node["fields"]
-        cls = NAMED.get(name) if isinstance(name, str) else None
+        cls: Any = NAMED.get(name) if isinstance(name, str) else None
         require(cls is not None, "the rule", f"one of {', '.join(NAMED)}", name)
-        names = sorted(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+        names = sorted(f.name for f in dataclasses.fields(cls))
         good = isinstance(given, dict) and sorted(given) == names
         require(good, f"the numbers of {name}", ", ".join(names), given)
-        return cls(**{key: self.build(x, f"{path}.{key}") for key, x in given.items()})  # type: ignore[misc]
+        made = {key: _chained(self.build(x, f"{path}.{key}")) for key, x in given.items()}
+        for key in PAIRS & set(made):
+            pairs = made[key]
+            good = isinstance(pairs, tuple) and all(isinstance(x, tuple) and len(x) == 2 for x in pairs)
+            named = good and (key == "parts" or all(isinstance(x, str) and x not in names for x, _ in pairs))
+            require(named, f"the {key} of {name}", "pairs", given[key])
+        return getattr(cls, "from_fields", cls)(**made)
+
+    def ceiling(self, node: Any, path: str) -> Any:
+        name = node["ceiling"]
+        known = isinstance(name, str) and name in CEILINGS
+        require(known, "the rule: ceil_fn", f"one of {', '.join(CEILINGS)}", name)
+        return CEILINGS[name]
+
+
+def _chained(made: Any) -> Any:
+    """A list of records is a chain."""
+    return OptimiserChain(*made) if isinstance(made, list) else made
 
 
 def load_optimiser(node: Any, model: Any, tensors: Mapping[str, np.ndarray]) -> OptState:
@@ -92,6 +120,7 @@ def load_optimiser(node: Any, model: Any, tensors: Mapping[str, np.ndarray]) -> 
     _fill(state, tensors)
     _freeze(state, node["frozen"])
     _count(state, node["counters"])
+    state.advance()
     return state
 
 

@@ -11,11 +11,22 @@ from .build import What
 from .lowering import Build, argument
 from .native import named, native, runner_entries
 from .ops import REGISTRY
-from .optim import RULES, AccumGrad, ClipGlobalNorm, ClipGrad, Descent, OptimiserChain, RMSProp, WeightDecay, setup
+from .optim import (
+    RULES,
+    AccumGrad,
+    ClipGlobalNorm,
+    ClipGrad,
+    Descent,
+    MixedPrecision,
+    OptimiserChain,
+    RMSProp,
+    WeightDecay,
+    setup,
+)
 from .run import outputs
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-CHAIN = OptimiserChain(AccumGrad(2), ClipGlobalNorm(), ClipGrad(), WeightDecay(), Descent())
+CHAIN = MixedPrecision(OptimiserChain(AccumGrad(2), ClipGlobalNorm(), ClipGrad(), WeightDecay(), Descent()))
 OPTIMISERS = (*(rule() for rule in RULES), RMSProp(centred=True), CHAIN)  # together they use each kernel
 
 

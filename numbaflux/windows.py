@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
+
+import numpy as np
 
 from . import functions as F
 from .op import DTypeError, Op, ShapeError, Spec, expect
@@ -30,19 +33,39 @@ def _arrays(where: str, **arrays: Any) -> None:
         expect(hasattr(a, "shape") and hasattr(a, "dtype"), where, name, "an array", type(a).__name__, error=DTypeError)
 
 
-def conv(x: Any, w: Any, b: Any = None, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv(
+    x: Any, w: Any, b: Any = None, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1,
+    flip: bool = False,
+) -> Any:  # fmt: skip
     """Cross-correlation of x (n, spatial axes, in) with w (window, in // groups, out), plus b (out,).
 
     stride, dilation: an integer or one a spatial axis. pad: zeros around x: an integer, one an axis, two an axis
-    (before, behind), or "same". Output: (size + pads - (window - 1) dilation - 1) // stride + 1 along each axis.
-    Raises ShapeError, DTypeError, RangeError.
+    (before, behind), or "same". flip: the window is turned over first, as in Flux.jl.
+    Output: (size + pads - (window - 1) dilation - 1) // stride + 1 along each axis. Raises ShapeError, DTypeError,
+    RangeError.
 
     >>> import numpy as np
     >>> conv(np.ones((1, 4, 4, 1), np.float32), np.ones((2, 2, 1, 1), np.float32)).ravel().tolist()
     [4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]
     """
     _arrays("conv", x=x, w=w)
-    return apply(CONV, x, w, b, **_options("conv", w, stride, pad, dilation, groups))
+    options = _options("conv", w, stride, pad, dilation, groups)
+    return apply(CONV, x, F.getitem(w, (slice(None, None, -1),) * (len(w.shape) - 2)) if flip else w, b, **options)
+
+
+def depthwiseconv(
+    x: Any, w: Any, b: Any = None, stride: Any = 1, pad: Any = 0, dilation: Any = 1, flip: bool = False
+) -> Any:
+    """A convolution whose every channel has filters of its own: x (n, spatial axes, in), w (window, 1, out).
+
+    Channel i of x makes channels i m to (i + 1) m - 1 of the result, m = out // in. Other arguments as for nf.conv.
+
+    >>> import numpy as np
+    >>> depthwiseconv(np.ones((1, 4, 2), np.float32), np.ones((3, 1, 6), np.float32)).shape
+    (1, 2, 6)
+    """
+    space("depthwiseconv", x)
+    return conv(x, w, b, stride, pad, dilation, x.shape[-1], flip)
 
 
 def conv_transpose(
@@ -114,14 +137,29 @@ def maxpool(x: Any, k: Any, stride: Any = None, pad: Any = 0) -> Any:
     return _pool("maxpool", MAXPOOL, x, k, stride, pad)
 
 
-def meanpool(x: Any, k: Any, stride: Any = None, pad: Any = 0) -> Any:
-    """The mean of each window of x (n, spatial axes, c), zeros of the padding counted; arguments as for maxpool.
+def _shares(n: int, window: int, stride: int, pad: tuple[int, int]) -> np.ndarray:
+    """Of each window along an axis: its size over the elements of x in it."""
+    inside = np.pad(np.ones(n), pad)
+    return np.array([window / inside[i : i + window].sum() for i in range(0, inside.size - window + 1, stride)])
+
+
+def meanpool(x: Any, k: Any, stride: Any = None, pad: Any = 0, count_include_pad: bool = True) -> Any:
+    """The mean of each window of x (n, spatial axes, c); arguments as for maxpool.
+
+    count_include_pad: whether zeros of the padding count in the mean.
 
     >>> import numpy as np
     >>> meanpool(np.array([1, 3, 2, 0], np.float32).reshape(1, 4, 1), 2, pad=1).ravel().tolist()
     [0.5, 2.5, 0.0]
     """
-    return _pool("meanpool", MEANPOOL, x, k, stride, pad)
+    y = _pool("meanpool", MEANPOOL, x, k, stride, pad)
+    if count_include_pad:
+        return y
+    size = space("meanpool", x)
+    options = pool_window("meanpool", k, stride, pad, len(size))
+    own = zip(size, options["window"], options["stride"], options["pad"], strict=True)
+    shares = functools.reduce(np.multiply.outer, (_shares(*axis) for axis in own))
+    return F.mul(y, shares[..., None].astype(y.dtype))
 
 
 def lpnormpool(x: Any, p: float, k: Any, stride: Any = None, pad: Any = 0) -> Any:

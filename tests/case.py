@@ -132,6 +132,7 @@ class Row:
     size: Size | None = None  # (inputs, attrs) -> array
     constants: frozenset[int] = frozenset()  # inputs whose derivative is left out on purpose
     specials: frozenset[int] | None = None  # inputs that are also tested with NaN and infinities; None: all of floats
+    once: bool = False  # whether its gradient has none: the record of that says why
     extremes: bool = False  # the largest numbers and the smallest, too: where the operation rounds once
 
 

@@ -35,10 +35,13 @@ from tests.case import (
 )  # fmt: skip
 from tests.case import fix as fix
 from tests.cases_activation import ACTIVATION
+from tests.cases_attention import ATTENTION
 from tests.cases_conv import CONV
+from tests.cases_ctc import CTC
 from tests.cases_norm import NORM
 from tests.cases_pool import POOL
 from tests.cases_random import RANDOM
+from tests.cases_scatter import SCATTER
 from tests.reference import oracle
 
 OPS = {op.name: op for op in REGISTRY}
@@ -276,5 +279,8 @@ SOFTMAX = (
     labelled("crossentropy_grad", normal, ulp=1, size=_crossentropy_grad_size, specials=frozenset((0,))),
 )  # fmt: skip
 
-ROWS: dict[str, Row] = dict(ELEMENTWISE + ACTIVATION + REDUCE + MOVE + PRODUCTS + SOFTMAX + CONV + POOL + NORM + RANDOM)
+ROWS: dict[str, Row] = dict(
+    ELEMENTWISE + ACTIVATION + REDUCE + MOVE + SCATTER + PRODUCTS + SOFTMAX + CONV + POOL + NORM + RANDOM + CTC
+    + ATTENTION
+)  # fmt: skip
 CASES = [case for row in ROWS.values() for case in row.cases]

@@ -12,6 +12,7 @@ from numbaflux.ranges import EPS, check
 
 X, Y = nf.Generator(0).normal((8, 3)), nf.Generator(1).normal((8, 2))
 LABELS = np.arange(8) % 2
+SOUND = nf.Generator(2).normal((64,)).astype(np.float64)
 
 
 def trained():
@@ -27,6 +28,11 @@ def saved(epoch):
     """Write a checkpoint of that epoch."""
     with tempfile.TemporaryDirectory() as folder:
         nf.save_checkpoint(os.path.join(folder, "run.h5"), TRAINED[1], TRAINED[3], epoch=epoch)
+
+
+def lbfgs(**numbers):
+    """Of the parabola of one weight: no number makes it long."""
+    return nf.lbfgs(lambda m: (m["w"] ** 2).sum(), {"w": np.ones(1)}, **numbers)
 
 
 def unless_none(name, call):
@@ -51,8 +57,24 @@ def channels(groups):
     return n, n
 
 
+def heads(count):
+    """Queries, keys and values of two channels a head, where count is a number of heads."""
+    n = 2 * int(count) if isinstance(count, int | np.integer) and count > 0 else 2
+    return (np.ones((1, 2, n), np.float32),) * 3
+
+
+def bins(n):
+    """Frequencies of n samples, where that is a number of samples."""
+    return int(n) // 2 + 1 if isinstance(n, int | np.integer) and 0 < n < 99 else 1
+
+
 MAKE = {
     **{name: call for rule in (*RULES, *TRANSFORMS) for name, call in numbers_of(rule)},
+    **{
+        f"lbfgs.{name}": lambda x, name=name: lbfgs(**{"iterations": 1} | {name: x})
+        for name in ("iterations", "memory", "tolerance")
+    },
+    "EMA.decay": lambda x: nf.EMA(nf.Adam(), x),
     "schedules.t": lambda x: S.Constant(0.1)(x),
     "schedules.value": lambda x: S.Constant(x),
     "schedules.start": lambda x: S.Exp(x, 0.5),
@@ -96,6 +118,12 @@ MAKE = {
     "dropout.p": lambda x: nf.dropout(X, x, rng=0),
     "Dropout.p": lambda x: nf.Dropout(x),
     "AlphaDropout.p": lambda x: nf.AlphaDropout(x),
+    "dot_product_attention.nheads": lambda x: nf.dot_product_attention(*heads(x), nheads=x),
+    "MultiHeadAttention.dims": lambda x: nf.MultiHeadAttention((1, 1, x), nheads=1),
+    "MultiHeadAttention.nheads": lambda x: nf.MultiHeadAttention(heads(x)[0].shape[2], nheads=x),
+    "MultiHeadAttention.dropout_prob": lambda x: nf.MultiHeadAttention(8, dropout_prob=x),
+    "EmbeddingBag.n_in": lambda x: nf.EmbeddingBag(x, 1),
+    "EmbeddingBag.n_out": lambda x: nf.EmbeddingBag(1, x),
     "Embedding.n_in": lambda x: nf.Embedding(x, 1),
     "Embedding.n_out": lambda x: nf.Embedding(1, x),
     "Embedding.padding_idx": unless_none("Embedding.padding_idx", lambda x: nf.Embedding(9, 1, padding_idx=x)),
@@ -145,6 +173,18 @@ MAKE = {
     ),
     "chunk.n": unless_none("chunk.n", lambda x: nf.chunk(X, x)),
     "chunk.size": unless_none("chunk.size", lambda x: nf.chunk(X, size=x)),
+    "BatchView.batchsize": lambda x: nf.BatchView(X, x),
+    "topk.k": lambda x: nf.topk(X, x, axis=0),
+    **{f"make_{f}.n": lambda x, f=f: getattr(nf.datasets, f"make_{f}")(x) for f in ("moons", "spiral", "sin")},
+    **{f"make_{f}.noise": lambda x, f=f: getattr(nf.datasets, f"make_{f}")(1, noise=x) for f in ("moons", "spiral")},
+    "make_poly.noise": lambda x: nf.datasets.make_poly([1.0], [0.0], noise=x),
+    "make_sin.noise": lambda x: nf.datasets.make_sin(1, noise=x),
+    "make_spiral.a": lambda x: nf.datasets.make_spiral(1, a=x),
+    "make_spiral.theta": lambda x: nf.datasets.make_spiral(1, theta=x),
+    "make_spiral.b": lambda x: nf.datasets.make_spiral(1, b=x),
+    "make_sin.start": lambda x: nf.datasets.make_sin(1, start=x),
+    "make_sin.stop": lambda x: nf.datasets.make_sin(1, stop=x),
+    "rescale.eps": lambda x: nf.rescale(X, eps=x),
     "randobs.n": unless_none("randobs.n", lambda x: nf.randobs(X, x)),
     "slidingwindow.size": lambda x: nf.slidingwindow(X, x),
     "slidingwindow.stride": lambda x: nf.slidingwindow(X, 2, x),
@@ -166,6 +206,7 @@ MAKE = {
     "Plateau.cooldown": lambda x: nf.Plateau(cooldown=x),
     "Plateau.min_eta": lambda x: nf.Plateau(min_eta=x),
     "Plateau.min_delta": lambda x: nf.Plateau(min_delta=x),
+    "Plateau.threshold": lambda x: nf.Plateau(threshold=x),
     "Checkpoint.every": lambda x: nf.Checkpoint("run.h5", every=x),
     "Checkpoint.keep": unless_none("Checkpoint.keep", lambda x: nf.Checkpoint("{epoch}.h5", keep=x)),
     "save_checkpoint.epoch": lambda x: saved(x),
@@ -184,6 +225,31 @@ MAKE = {
     "Bilinear.in2": lambda x: nf.Bilinear(1, x, 1),
     "Bilinear.out": lambda x: nf.Bilinear(1, 1, x),
     "pixel_shuffle.r": lambda x: nf.pixel_shuffle(np.zeros((1, 1, channels(x)[0]), np.float32), x),
+    "pixel_unshuffle.r": lambda x: nf.pixel_unshuffle(np.zeros((1, channels(x)[0], 1), np.float32), x),
+    "stft.n_fft": lambda x: nf.stft(SOUND, x),
+    "stft.hop_length": unless_none("stft.hop_length", lambda x: nf.stft(SOUND, 8, x)),
+    "istft.n_fft": lambda x: nf.istft(np.ones((9, bins(x), 2)), x),
+    "istft.hop_length": unless_none("istft.hop_length", lambda x: nf.istft(np.ones((9, 5, 2)), 8, x)),
+    "istft.original_length": unless_none(
+        "istft.original_length", lambda x: nf.istft(np.ones((9, 5, 2)), 8, original_length=x)
+    ),
+    "spectrogram.pad": lambda x: nf.spectrogram(SOUND, 8, pad=x),
+    "spectrogram.power": lambda x: nf.spectrogram(SOUND, 8, power=x),
+    "hann_window.length": lambda x: nf.hann_window(x),
+    "hamming_window.length": lambda x: nf.hamming_window(x),
+    "melscale_filterbanks.n_freqs": lambda x: nf.melscale_filterbanks(x, 3, 8000),
+    "melscale_filterbanks.n_mels": lambda x: nf.melscale_filterbanks(9, x, 8000),
+    "melscale_filterbanks.sample_rate": lambda x: nf.melscale_filterbanks(9, 3, x),
+    "melscale_filterbanks.fmin": lambda x: nf.melscale_filterbanks(9, 3, 8000, x, 2**53),
+    "melscale_filterbanks.fmax": unless_none(
+        "melscale_filterbanks.fmax", lambda x: nf.melscale_filterbanks(9, 3, 8000, fmax=x)
+    ),
+    "power_to_db.ref": lambda x: nf.power_to_db(SOUND, ref=x),
+    "power_to_db.amin": lambda x: nf.power_to_db(SOUND, amin=x),
+    "power_to_db.top_db": lambda x: nf.power_to_db(SOUND, top_db=x),
+    "db_to_power.ref": lambda x: nf.db_to_power(SOUND, ref=x),
+    "imrotate.angle": lambda x: nf.imrotate(np.ones((1, 3, 2, 1)), x),
+    "imrotate.midpoint": lambda x: nf.imrotate(np.ones((1, 3, 2, 1)), 0.1, midpoint=(x, 1)),
     "PixelShuffle.r": lambda x: nf.PixelShuffle(x),
     "LPPool.p": lambda x: nf.LPPool(x, 2),
     "lpnormpool.p": lambda x: nf.lpnormpool(X[..., None], x, 1),
@@ -196,10 +262,17 @@ NARROW = {
     "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),
     "kfolds.k": (2, 50), "leavepout.p": (1, 50), "timeseries_kfolds.k": (1, 50), "timeseries_kfolds.gap": (0, 59),
     "Scale.size": (1, 50), "Maxout.n": (1, 9), "Bilinear.in1": (1, 50), "Bilinear.in2": (1, 50),
-    "Bilinear.out": (1, 50), "pixel_shuffle.r": (1, 50), "RMSNorm.size": (1, 50),
+    "Bilinear.out": (1, 50), "pixel_shuffle.r": (1, 50), "pixel_unshuffle.r": (1, 50), "RMSNorm.size": (1, 50),
     **{f"{conv}.{name}": (1, 50) for conv in ("Conv", "ConvTranspose") for name in ("n_in", "n_out", "groups")},
+    "topk.k": (1, 8), **{f"make_{f}.n": (1, 50) for f in ("moons", "spiral", "sin")},
     "chunk.n": (1, 8), "randobs.n": (1, 50), "slidingwindow.size": (1, 8),
     "top_k_accuracy.k": (1, 2),
+    "stft.n_fft": (1, 50), "stft.hop_length": (1, 50), "istft.n_fft": (1, 50),
+    "istft.hop_length": (1, 8), "istft.original_length": (1, 16), "spectrogram.pad": (0, 50),
+    "hann_window.length": (1, 50), "hamming_window.length": (1, 50), "melscale_filterbanks.n_freqs": (1, 50),
+    "melscale_filterbanks.n_mels": (1, 50), "melscale_filterbanks.fmin": (0, 2**52),
     "BatchNorm.ch": (1, 50), "InstanceNorm.ch": (1, 50), "GroupNorm.ch": (1, 50), "GroupNorm.groups": (1, 4),
+    "dot_product_attention.nheads": (1, 50), "MultiHeadAttention.dims": (1, 50), "MultiHeadAttention.nheads": (1, 50),
+    "EmbeddingBag.n_in": (1, 50), "EmbeddingBag.n_out": (1, 50),
     "LayerNorm.size": (1, 50), "Embedding.n_in": (1, 50), "Embedding.n_out": (1, 50), "Embedding.padding_idx": (0, 8),
 }  # fmt: skip

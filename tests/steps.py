@@ -13,6 +13,8 @@ RULES = [
     nf.Descent(0.1), nf.Momentum(0.1), nf.Nesterov(0.1), nf.RMSProp(0.05), nf.RMSProp(0.05, centred=True), nf.Rprop(),
     nf.Adam(0.05), nf.AdamW(0.05, decay=0.1), nf.RAdam(0.05), nf.NAdam(0.05), nf.AdaBelief(0.05), nf.AdaMax(0.05),
     nf.AMSGrad(0.05), nf.OAdam(0.05), nf.AdaGrad(), nf.AdaDelta(eps=1e-3), nf.Lion(0.01, decay=0.1),
+    nf.LAMB(0.05, decay=0.1), nf.Muon(0.05, decay=0.1), nf.EMA(nf.Adam(0.05)),
+    nf.MixedPrecision(nf.Adam(0.05)), nf.Scheduler(nf.Adam(), eta=nf.schedules.Exp(0.1, 0.9)),
     nf.OptimiserChain(nf.WeightDecay(0.1), nf.SignDecay(0.01), nf.ClipGrad(0.1), nf.ClipNorm(0.1),
                       nf.ClipGlobalNorm(0.1), nf.AccumGrad(1), nf.Adam(0.05)),
 ]  # fmt: skip

@@ -20,13 +20,17 @@ LEVELS = (
     ("device", "tree", "rng"),
     (
         *"memory interpreter instance plan run trace session shapes onehot".split(),
-        *"functions noise activations windows padding resize operators".split(),
+        *"functions noise activations attention windows padding resize operators".split(),
+        *"indexing batched folding sampling audio".split(),
     ),
-    ("grad", "check_gradients", "second_order"),
+    ("grad", "hook", "check_gradients", "second_order"),
     ("layers", "losses", "init", "optim"),
     ("program", "compiled", "warm"),
-    ("data", "metrics", "hdf5_json", "hdf5_objects", "hdf5", "models", "checkpoint", "contents", "distributed"),
-    ("plots", "history", "events", "progress", "saved_rules", "resume", "callbacks", "train"),
+    (
+        *"data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
+        *"models precision walk autosize checkpoint contents convert distributed".split(),
+    ),
+    ("plots", "history", "events", "progress", "saved_rules", "resume", "callbacks", "train", "lbfgs"),
     ("__init__",),
     ("info", "cli", "__main__"),
 )
@@ -38,13 +42,15 @@ OWNERS = {
     "llvmlite": ("kernels", "build", "native", "info"),
     "h5py": ("hdf5",),
     "tqdm": ("progress",),
+    "safetensors": ("convert",),
     "tensorboardX": ("callbacks",),
     "matplotlib": ("plots",),
+    "sklearn": ("data",),
     "mpi4py": ("distributed",),
 }
 KERNELS_IMPORT = ("math", "operator", "numpy", "numba", "llvmlite")
 # `import numbaflux` takes none of these.
-LATE = ("numba", "h5py", "matplotlib", "mpi4py", "sklearn", "tensorboardX", "torch")
+LATE = ("numba", "h5py", "matplotlib", "mpi4py", "safetensors", "sklearn", "tensorboardX", "torch")
 
 CORE, CORE_LINES = ("op", "trace", "run", "plan", "native", "grad"), 1500
 FILE_LINES, FUNCTION_LINES, KERNEL_LINES = 400, 40, 80

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 
+import h5py
 import numpy as np
 import pytest
 
@@ -49,7 +50,7 @@ X = np.random.default_rng(0).normal(size=(5, 3))
 # ---------------------------------------------------------------- help and wrong words
 
 
-@pytest.mark.parametrize("words", [[], ["info"], ["inspect"], ["predict"], ["cache"]])
+@pytest.mark.parametrize("words", [[], ["info"], ["inspect"], ["predict"], ["convert"], ["cache"]])
 def test_help_has_examples(words, capsys):
     with pytest.raises(SystemExit) as end:
         main([*words, "--help"])
@@ -166,6 +167,13 @@ def test_predict_in_float64(tmp_path):
     assert np.array_equal(y, model(X))
 
 
+def test_predict_with_a_model_of_half_precision(tmp_path, model):
+    nf.save(tmp_path / "half.h5", half := nf.f16(model))
+    np.save(tmp_path / "x.npy", X.astype(np.float32))
+    main(["predict", str(tmp_path / "half.h5"), str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")])
+    assert np.array_equal(np.load(tmp_path / "y.npy"), nf.f32(half)(X.astype(np.float32)))
+
+
 def test_predict_more_rows_than_go_at_once(tmp_path, model):
     x = np.random.default_rng(1).normal(size=(2 * 4096 + 5, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
@@ -244,6 +252,54 @@ def test_predict_refuses_csv_of_more_than_rows(tmp_path, capsys):
     said = refused(capsys, "predict", tmp_path / "model.h5", tmp_path / "x.npy", "-o", tmp_path / "y.csv")
     assert said.endswith("predict: OUTPUT must be of rows for .csv, got shape (4, 5, 2); write a .npy file")
     assert not (tmp_path / "y.csv").exists()
+
+
+# ---------------------------------------------------------------- convert
+
+
+def dense_and_weights(tmp_path):
+    """A model of one layer without its weights, and a file of these as Keras has it."""
+    nf.save(tmp_path / "model.h5", nf.Chain(nf.flatten, nf.Dense(3, 2)), {"epochs": 5})
+    with h5py.File(tmp_path / "k.weights.h5", "w") as file:
+        file["layers/dense/vars/0"], file["layers/dense/vars/1"] = np.arange(6.0).reshape(3, 2), np.ones(2)
+    return tmp_path / "model.h5", tmp_path / "k.weights.h5", tmp_path / "out.h5"
+
+
+def test_convert_of_keras(tmp_path, capsys):
+    model, weights, out = dense_and_weights(tmp_path)
+    assert main(["convert", str(model), str(weights), "-o", str(out), "--name", "1=layers.dense"]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 arrays from k.weights.h5\n"
+    assert nf.load(out)[1].weight.tolist() == [[0, 1], [2, 3], [4, 5]] and nf.inspect(out).metadata == {"epochs": 5}
+    assert nf.load(model)[1].bias.tolist() == [0, 0]
+
+
+def test_convert_of_pytorch(tmp_path, capsys):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    model, _, out = dense_and_weights(tmp_path)
+    nf.save(model, nf.f64(nf.Chain(nf.flatten, nf.Dense(12, 2, bias=False))))
+    w = np.random.default_rng(0).normal(size=(2, 3, 2, 2))
+    safetensors.save_file({"fc.weight": w.reshape(2, 12)}, tmp_path / "t.safetensors")
+    words = "convert", model, tmp_path / "t.safetensors", "-o", out
+    assert "example must be an input of the model" in refused(capsys, *words)
+    assert not out.exists()
+    main([str(word) for word in (*words, "--input-shape", "1,2,2,3")])
+    assert np.array_equal(nf.load(out)[1].weight, w.transpose(2, 3, 1, 0).reshape(12, 2))
+
+
+def test_convert_refuses(tmp_path, capsys):
+    model, weights, out = dense_and_weights(tmp_path)
+    nf.save(out, nf.Dense(1, 1))
+    old = out.read_bytes()
+    assert "nowhere.h5" in refused(capsys, "convert", tmp_path / "nowhere.h5", weights, "-o", out)
+    assert "m.pt: weights must be no pickle" in refused(capsys, "convert", model, "m.pt", "-o", out)
+    words = "convert", model, weights, "-o", out
+    assert "names: 7 must be a layer" in refused(capsys, *words, "--name", "7=layers.dense")
+    assert "argument --name: must be PATH=NAME, got 7" in refused(capsys, *words, "--name", "7")
+    for shape in ("1,2,", "1,0", "x", "-1"):
+        said = refused(capsys, *words, f"--input-shape={shape}")
+        assert f"argument --input-shape: must be numbers above 0 with commas between, got {shape}" in said
+    assert "arguments are required: -o/--output" in refused(capsys, *words[:3])
+    assert out.read_bytes() == old
 
 
 # ---------------------------------------------------------------- cache

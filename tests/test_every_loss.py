@@ -1,6 +1,7 @@
 """Every loss: against its formula, PyTorch, published values; gradients; zeros, large numbers, labels."""
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -84,8 +85,14 @@ def pair(name, shape, dtype=np.float64):
 
 
 def test_every_loss_has_a_formula_here():
-    """Or, of three arrays, in tests/losses/test_several.py."""
-    assert {f.__name__ for f in nf.losses.LOSSES} == KINDS.keys() | SEVERAL.keys()
+    """Or, of three arrays, in tests/losses/test_several.py, or of series in test_ctc.py there."""
+    assert {f.__name__ for f in nf.losses.LOSSES} == KINDS.keys() | SEVERAL.keys() | {"ctc_loss"}
+
+
+@pytest.mark.parametrize("loss", nf.losses.LOSSES, ids=lambda loss: loss.__name__)
+def test_every_loss_takes_agg(loss):
+    """Behind its arrays; values are below, in test_several.py and in test_ctc.py."""
+    assert "agg" in list(inspect.signature(loss).parameters)[2:4]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -103,11 +110,21 @@ def test_values_against_formulas(name, shape, dtype):
 def test_agg_takes_elements_or_samples_to_the_loss(name):
     p, y = pair(name, (7, 5))
     each = EACH[name][2](p, y, np.finfo(float).eps)
-    if name != "kldivergence":  # of which agg sees two parts
-        np.testing.assert_allclose(loss_of(name)(p, y, agg=F.identity), each, rtol=1e-11)
-        np.testing.assert_allclose(loss_of(name)(p, y, agg=F.max), each.max(), rtol=1e-11)
+    np.testing.assert_allclose(loss_of(name)(p, y, agg=F.identity), each, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(loss_of(name)(p, y, agg=F.max), each.max(), rtol=1e-11)
     np.testing.assert_allclose(loss_of(name)(p, y, agg=F.sum), each.sum(), rtol=1e-11)
     assert each.shape == ((7,) if "shares" in KINDS[name] or name == "focal_loss" else (7, 5))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 2)])
+def test_agg_takes_ratios_of_samples_to_the_loss(name, shape):
+    p, y = pair(name, shape)
+    each = [WHOLE[name][2](*sample) for sample in zip(p, y, strict=True)]
+    np.testing.assert_allclose(loss_of(name)(p, y, agg=F.identity), each, rtol=1e-11)
+    np.testing.assert_allclose(loss_of(name)(p, y, agg=F.mean), np.mean(each), rtol=1e-11)
+    assert nf.compile(lambda p, y: loss_of(name)(p, y, F.max))(p, y) == loss_of(name)(p, y, agg=F.max)
+    nf.check_gradients(lambda p: loss_of(name)(p, y, agg=F.sum), p)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -223,7 +240,7 @@ def test_one_hot_labels_stand_for_their_numbers(name):
 def test_labels_of_probabilities_out_of_range(name, labels, place):
     p = np.full((2, 4), 0.25, np.float32)
     for loss in (loss_of(name), nf.compile(loss_of(name))):
-        with raises(nf.RangeError, f"take: index must be in 0..3, got another at position {place}"):
+        with raises(nf.RangeError, f"{name}: labels must be in 0..3, got another at position {place}"):
             loss(p, np.array(labels))
 
 

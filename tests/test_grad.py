@@ -266,6 +266,12 @@ def test_pullback_takes_any_gradient_and_may_be_called_again():
     assert da.dtype == np.float64
 
 
+def test_withjacobian_runs_the_function_once():
+    runs = []
+    y, found = nf.withjacobian(lambda x: runs.append(1) or cube(x), x32)
+    assert len(runs) == 1 and np.array_equal(y, cube(x32)) and np.array_equal(found, nf.jacobian(cube, x32))
+
+
 def test_jacobian_has_all_derivatives():
     a = drawn(3, 4)
     np.testing.assert_allclose(nf.jacobian(lambda x: F.matmul(a, x), drawn(4)), a, rtol=1e-15)

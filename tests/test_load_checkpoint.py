@@ -52,15 +52,36 @@ MEMBERS = [rule() for rule in RULES]
 CHAINS = [nf.OptimiserChain(t(2) if t.__name__ == "AccumGrad" else t(), nf.Adam()) for t in TRANSFORMS]
 CHAINS += [nf.OptimiserChain(*(t(3) if t.__name__ == "AccumGrad" else t() for t in TRANSFORMS), nf.Momentum()),
            nf.OptimiserChain(nf.Descent())]  # fmt: skip
+S = nf.schedules
+AROUND = [
+    nf.EMA(nf.Adam(), 0.5), nf.EMA(nf.MixedPrecision(CHAINS[-2], "bfloat16")), nf.MixedPrecision(nf.Muon()),
+    nf.Scheduler(nf.Adam(), eta=0.5), nf.Scheduler(nf.EMA(CHAINS[-2]), eta=S.OneCycle(9, 0.1), rho=S.Constant(0.5)),
+    *(nf.Scheduler(nf.Descent(), eta=schedule) for schedule in [
+        S.Step(0.1, 0.5, (2, 3)), S.CosAnneal(0.1, 0.0, 5, restart=False), S.TriangleExp(0.1, 0.2, 4, 0.5),
+        S.Sequence((0.1, 2), (S.Exp(1.0, 0.5), 3)), S.Warmup(S.Poly(0.1, 2.0, 9), 2),
+        S.symmetric(S.Sin(0.1, 1.0, 3), 9), S.Interpolator(S.Exp(1.0, 0.5), 3), S.Shortened(0.1, 2),
+        S.Interpolator(S.Exp(1.0, 0.5), 0.5, math.floor),
+        S.ComposedSchedule(S.Triangle(0.0, 1.0, 4), l1=S.Exp(1.0, 0.9)),
+    ]),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("rule", [*MEMBERS, *CHAINS], ids=repr)
+@pytest.mark.parametrize("rule", [*MEMBERS, *CHAINS, *AROUND], ids=repr)
 def test_every_rule_comes_back(tmp_path, rule):
     model, state = stepped(rule)
     nf.save_checkpoint(tmp_path / "run.h5", model, state)
     run = nf.load_checkpoint(tmp_path / "run.h5")
-    assert run.opt_state.rule == rule and repr(run.opt_state) == repr(state)
+    assert run.opt_state.rule == state.rule and type(state.rule) is type(rule) and repr(run.opt_state) == repr(state)
     assert bits(run.model, run.opt_state) == bits(model, state) and run.step == state.step == run.opt_state.step
+
+
+@pytest.mark.parametrize("schedule", [lambda t: 0.1, S.Interpolator(0.1, 2, lambda t: 1)])
+def test_a_function_of_ones_own_cannot_be_saved(tmp_path, schedule):
+    model, state = stepped(nf.Scheduler(nf.Descent(), eta=schedule))
+    expected = "^save: the rule must be made of rules, numbers and schedules, got <.*>; use one of nf.schedules, or "
+    with pytest.raises(nf.DTypeError, match=expected):
+        nf.save_checkpoint(tmp_path / "run.h5", model, state)
+    assert not list(tmp_path.iterdir())
 
 
 def test_numbers_of_rules_come_back_as_numbers(tmp_path):
@@ -289,6 +310,18 @@ HOSTILE = [
     (put([[ADAM]], *RULE), "OptimiserChain: rules must be "),
     (put([ADAM, ADAM], *RULE), "OptimiserChain: rules must be "),
     (put({"layer": "Dense", "fields": {}}, *RULE), "rule must be an array, layer, function, tuple, dict or number, "),
+    (put({"ceiling": "round"}, *RULE), "the rule: ceil_fn must be one of ceil, floor, got 'round'"),
+    (put({"ceiling": []}, *RULE), "the rule: ceil_fn must be one of ceil, floor, got []"),
+    (put({"rule": "EMA", "fields": {"rule": {"tuple": []}, "decay": 0.5}}, *RULE), "EMA: rule must be a rule such as"),
+    (put({"rule": "EMA", "fields": {"rule": [], "decay": 0.5}}, *RULE), "OptimiserChain: rules must be what changes"),
+    (put({"rule": "Exp", "fields": {"start": 1.0, "decay": 0.5}}, *RULE), "the rule must be one by name, or a list of"),
+    (put({"rule": "Scheduler", "fields": {"rule": {"rule": "Descent", "fields": {"eta": 0.1}}, "schedules": 3}}, *RULE),
+     "the schedules of Scheduler must be pairs, got 3"),
+    (put({"rule": "Scheduler", "fields": {"rule": {"rule": "Descent", "fields": {"eta": 0.1}}, "schedules":
+         {"tuple": [{"tuple": ["rule", 1.0]}]}}}, *RULE), "the schedules of Scheduler must be pairs, got"),
+    (put({"rule": "Sequence", "fields": {"parts": 3}}, *RULE), "the parts of Sequence must be pairs, got 3"),
+    (put({"rule": "MixedPrecision", "fields": {"rule": {"rule": "Descent", "fields": {"eta": 0.1}}, "dtype": "float8"}},
+         *RULE), "MixedPrecision: dtype must be 'float16' or 'bfloat16', got 'float8'"),
     (put({"function": "relu"}, *RULE), "rule must be an array, layer, function, tuple, dict or number, got"),
     (put(DEL, *FIELDS, "eta"), "the numbers of Adam must be beta, eps, eta, got {"),
     (put(1, *FIELDS, "__class__"), "the numbers of Adam must be beta, eps, eta, got {"),

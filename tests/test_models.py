@@ -126,6 +126,22 @@ def test_load_state_of_a_read_only_array():
     assert not model["a"].any()
 
 
+def test_a_part_of_another_model_is_loaded_and_settings_stay():
+    def make(rng, activation):
+        return nf.Chain(
+            body=nf.Chain(nf.Dense(3, 4, activation, rng=rng), nf.Dropout(0.5, rng=rng)), head=nf.Dense(4, 2)
+        )
+
+    model, other = make(0, nf.relu), make(1, nf.tanh)
+    head, draws = nf.state(model["head"]), model["body"][1].rng.state
+    nf.load_state(model["body"], nf.state(other["body"]))
+    assert bits(model["body"]) == bits(other["body"]) and model["body"][0].activation is nf.relu
+    chosen = {name: array for name, array in nf.state(other).items() if name.endswith("bias")}
+    nf.load_state(model, nf.state(model) | chosen)
+    assert np.array_equal(model["head"].weight, head["weight"])
+    assert model["body"][1].rng.state == draws, "draws are no part of the state"
+
+
 # -------------------------------------------------------------------------------------------------------------- dtypes
 
 
@@ -172,6 +188,12 @@ def test_destructure_and_rebuild(make):
     assert not any(np.shares_memory(a, flat) for a in nf.trainables(again)), "rebuild copies"
     np.testing.assert_array_equal(np.concatenate([a.ravel() for a in nf.trainables(again)]), expected + 1)
     np.testing.assert_array_equal(np.concatenate([a.ravel() for a in nf.trainables(model)]), expected)
+
+
+def test_only_what_is_trained_is_in_the_flat_vector():
+    flat, rebuild = nf.destructure(nf.Chain(nf.BatchNorm(3), nf.Dropout(0.5)))
+    assert flat.tolist() == [1, 1, 1, 0, 0, 0] and rebuild(flat + 1)[0].bias.tolist() == [1, 1, 1]
+    assert nf.destructure(nf.f64(nf.Dense(2, 1)))[0].dtype == np.float64
 
 
 def test_rebuild_keeps_ties_buffers_and_settings():

@@ -74,6 +74,8 @@ def halves(path, rule, epochs=4, stop=2, callbacks=list, seed=3, prepare=None, s
 RULES = [
     nf.Descent(0.1), nf.Momentum(0.05), nf.Adam(0.02), nf.AdamW(0.02, decay=0.1, couple=False),
     nf.OptimiserChain(nf.ClipNorm(0.1), nf.Momentum(0.05)), nf.OptimiserChain(nf.AccumGrad(4), nf.Adam(0.05)),
+    nf.LAMB(0.05), nf.Muon(0.05), nf.EMA(nf.Adam(0.05)), nf.MixedPrecision(nf.Adam(0.05), "bfloat16"),
+    nf.Scheduler(nf.Adam(), eta=nf.schedules.Warmup(nf.schedules.Exp(0.1, 0.9), 5)),
 ]  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Connectionist temporal classification (Graves et al. 2006): the probability of a row of labels, summed over all paths.
+"""Connectionist temporal classification (Graves et al. 2006): the probability of labels, summed over all paths.
 
 A path names a class at every time; equal neighbours count once, then blanks fall away. Its states are the labels with a
 blank before, between and behind. Logarithms of probabilities are float64: of long series they are large.
 """
 
 from ..jit import kernel
-from ..scalar import exp, inlined, log, maximum, typed
+from ..scalar import exp, inlined, log, maximum, minimum, typed
 from .check import clamped
 from .reduce import part, stack
 from .softmax import log_sums, rows_at_once
@@ -61,9 +61,10 @@ def fill_logs(logs, row, norm, labels, count, blank):
 
 @inlined
 def log_sum(a, b, c):
-    """log(exp(a) + exp(b) + exp(c))"""
-    top = maximum(maximum(a, b), c)
-    return top + log(exp(a - top) + exp(b - top) + exp(c - top))
+    """log(exp(a) + exp(b) + exp(c)): of the largest, without its power, which is 1."""
+    less, more = minimum(a, b), maximum(a, b)
+    top, middle, least = maximum(more, c), maximum(less, minimum(more, c)), minimum(less, c)
+    return top + log(1.0 + exp(middle - top) + exp(least - top))
 
 
 @inlined
@@ -157,9 +158,10 @@ def grad(dx, work, x, labels, counts, times, dloss, blank):
             row, paths = part(dx, (r * length + t) * classes, classes), part(work, first + (t + 1) * places + 2, size)
             fill_logs(logs, source, norms[t], own, count, blank)
             for s in range(size):
-                rest = log_sum(after[s], after[s + 1], after[s + 2] + steps[s + 2])
-                paths[s] = exp(paths[s] + rest - total)
-                here[s] = rest + logs[s]
+                here[s] = log_sum(after[s], after[s + 1], after[s + 2] + steps[s + 2])
+            for s in range(size):
+                paths[s] = exp(paths[s] + here[s] - total)
+                here[s] += logs[s]
             after, here = here, after
             here[size], here[size + 1] = NONE, NONE
             share(row, source, norms[t], paths, own, count, blank)

@@ -5,14 +5,14 @@ beta1**steps, beta2**steps, whether it waits for more gradients), then what it i
 vector, changed in place.
 """
 
-from ..jit import kernel, sqrt
+from ..jit import bits64, from_bits64, kernel, sqrt
 from ..scalar import inlined, maximum, minimum, pow, sign
 from .reduce import BLOCK, lane_sum, part, stack
 
 (
     STEP, POWER1, POWER2, BETA1, BETA2, WAIT, ETA, EPS, DECAY, ETA_DECAY, SIGN_DECAY, TAKE, AHEAD, BELIEF, RECTIFY,
-    ELL1, ELL2, GAMMA1, GAMMA2, DELTA, OMEGA, P, FACTOR, N, SIZE,
-) = range(25)  # fmt: skip
+    ELL1, ELL2, GAMMA1, GAMMA2, DELTA, OMEGA, P, FACTOR, N, SIZE, RATE, KEEP, GIVE, DROP, LEAST_NORMAL, GRID, LARGEST,
+) = range(32)  # fmt: skip
 LEAST, MOST = 1e-200, 1e200  # sums of powers as they are; else relative to the largest element
 TINY = 1e-300
 
@@ -203,6 +203,34 @@ def rprop(p, last, size, g, hyper):
 
 
 @kernel
+def blend(y, x, pair, hyper):
+    """y = pair[0] y + pair[1] x"""
+    keep, give = y.dtype.type(pair[0]), y.dtype.type(pair[1])
+    for i in range(count(y, hyper)):
+        y[i] = keep * y[i] + give * x[i]
+
+
+@kernel
+def rounded(p, rest, hyper):
+    """p + rest, a parameter in full, as p in a shorter format, to the nearest, ties to even, and what that leaves.
+
+    Bits at the end of a float64 are dropped; below the format's least normal number its numbers stand on a grid, on
+    which a sum with `grid` rounds; beyond the largest it stays there.
+    """
+    t, least, grid, largest = p.dtype.type, hyper[LEAST_NORMAL], hyper[GRID], hyper[LARGEST]
+    drop = int(hyper[DROP])
+    half, mask = (1 << (drop - 1)) - 1, -(1 << drop)
+    for i in range(count(p, hyper)):
+        full = p[i] + rest[i]
+        x = 1.0 * full
+        bits = bits64(x)
+        short = from_bits64((bits + half + ((bits >> drop) & 1)) & mask)
+        short = (x + grid) - grid if abs(x) < least else short
+        p[i] = t(maximum(minimum(short, largest), -largest))
+        rest[i] = full - p[i]
+
+
+@kernel
 def tick(hyper):
     """A step is done."""
     if hyper[WAIT] == 0.0:
@@ -262,39 +290,44 @@ def norm(slot, h, hyper):
     slot[1] = total
 
 
-@kernel
-def join(factor, slots, hyper):
-    """factor(1,): what brings the norm of all the slots' parts to omega; 1 where it is not above."""
-    unit, total, p = TINY, 0.0, hyper[P]
+@inlined
+def joined(slots, p):
+    """(unit, norm in units) of the parts of which norm has made the slots."""
+    unit, total = TINY, 0.0
     for i in range(slots.shape[0]):
         unit = maximum(unit, slots[i, 0])
     for i in range(slots.shape[0]):
         total += slots[i, 1] * pow(slots[i, 0] / unit, p)
-    root = sqrt(total) if p == 2.0 else pow(total, 1.0 / p)
-    factor[0] = minimum(hyper[OMEGA] / unit / root, 1.0) if total > 0.0 else 1.0
+    return unit, sqrt(total) if p == 2.0 else pow(total, 1.0 / p)
 
 
 @kernel
-def gate(later, hyper):
-    """One more of the `size` gradients that make a step: later(members, numbers) wait until it is the last of them."""
+def join(factor, slots, hyper):
+    """factor(1,): what brings the norm of all the slots' parts to omega; 1 where it is not above."""
+    unit, root = joined(slots, hyper[P])
+    factor[0] = minimum(hyper[OMEGA] / unit / root, 1.0) if root > 0.0 else 1.0
+
+
+@kernel
+def trust(pair, over, under, hyper):
+    """pair(2,): 1 - rate eta_decay, and rate times the norm of the one by that of the other; rate where one is 0."""
+    above, below = joined(over, hyper[P]), joined(under, hyper[P])
+    some = above[1] > 0.0 and below[1] > 0.0
+    pair[0] = 1.0 - hyper[RATE] * hyper[ETA_DECAY]
+    pair[1] = hyper[RATE] * (above[0] / below[0]) * (above[1] / below[1]) if some else hyper[RATE]
+
+
+@kernel
+def gate(later, pair, hyper):
+    """One more of the `size` gradients that make a step: later(members, numbers) wait until it is the last of them.
+
+    With pair(2,) blend makes the mean over all of them, of those seen so far: the first replaces what was.
+    """
     if hyper[WAIT] == 0.0:
         if hyper[STEP] >= hyper[SIZE]:
             hyper[STEP], hyper[SIZE] = 0.0, hyper[N]
         hyper[STEP] += 1.0
+    pair[0], pair[1] = 0.0 if hyper[STEP] == 1.0 else 1.0, 1.0 / hyper[SIZE]
     ready = hyper[WAIT] == 0.0 and hyper[STEP] >= hyper[SIZE]
     for i in range(later.shape[0]):
         later[i, WAIT] = 0.0 if ready else 1.0
-
-
-@kernel
-def accumulate(h, total, hyper):
-    """total, and h, are the mean over all `size` gradients of those seen so far."""
-    size, first = h.dtype.type(hyper[SIZE]), hyper[STEP] == 1.0
-    if first:
-        for i in range(count(h, hyper)):
-            total[i] = h[i] / size
-    else:
-        for i in range(count(h, hyper)):
-            total[i] += h[i] / size
-    for i in range(count(h, hyper)):
-        h[i] = total[i]

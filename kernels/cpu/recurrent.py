@@ -240,7 +240,9 @@ def reset_grad(d, dh, r, before, dkept):
 @kernel
 def grad_w(kind, dwi, dw, db, dsb, d, ds, xs, before, kept, count, pitch, features, hidden, columns):
     """What a stretch of count rows adds to the gradients of weights and biases."""
-    product(dwi, xs, d, dwi, features, features, columns, columns, count, count, columns, 1, features, pitch, columns, 0)
+    product(
+        dwi, xs, d, dwi, features, features, columns, columns, count, count, columns, 1, features, pitch, columns, 0
+    )
     wide = 2 * hidden if kind == K.GRU_V3 else columns
     work = hidden, hidden, wide, wide, count, count, columns, 1, hidden, pitch, columns, 0
     product(dw, before, ds if kind == K.GRU else d, dw, *work)

@@ -17,15 +17,17 @@ from ..ranges import check
 class Best:
     """The best of a number so far. What falls is better in mode "min", what rises in mode "max".
 
-    min_delta: by how much something must be better to count.
+    min_delta: by how much something must be better to count; threshold: by how much of the best.
     """
 
-    def __init__(self, owner: str, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
+    def __init__(
+        self, owner: str, monitor: str, mode: str | None, min_delta: float = 0.0, threshold: float = 0.0
+    ) -> None:
         expect(isinstance(monitor, str), owner, "monitor", "a name", repr(monitor), error=DTypeError)
         known = mode in ("min", "max") or mode is None and monitor.endswith("loss")
         cure = "" if mode else f"nothing tells whether {monitor} is to fall or to rise"
         expect(known, owner, "mode", "'min' or 'max'", repr(mode), cure)
-        self.owner, self.monitor, self.min_delta = owner, monitor, min_delta
+        self.owner, self.monitor, self.min_delta, self.threshold = owner, monitor, min_delta, threshold
         self.sign = -1.0 if mode == "max" else 1.0
         self.start()
 
@@ -41,7 +43,9 @@ class Best:
     def better(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of the history has a better number than those before; NaN is never better."""
         value = row.get(self.monitor, math.nan)
-        if not self.sign * value < self.sign * self.value - self.min_delta:
+        best = self.sign * self.value
+        share = self.threshold * self.value if self.epoch and self.threshold else 0.0  # PyTorch's, of negatives too
+        if not self.sign * value < best - self.min_delta - share:
             return False
         self.value, self.epoch = value, row["epoch"]
         return True
@@ -117,7 +121,8 @@ class Plateau:
     """Multiplies a rule's eta by a factor when a number of the history has not become better for some epochs in a row.
 
     monitor, patience, min_delta, mode: as in EarlyStopping; factor: in (0, 1); cooldown: epochs after a change that do
-    not count; min_eta: eta stays at or above it.
+    not count; min_eta: eta stays at or above it; threshold: by how much of the best so far something must be better.
+    It is ReduceLROnPlateau of Keras, and of PyTorch, whose patience is one less: it allows so many bad epochs.
 
     >>> import numpy as np, numbaflux as nf
     >>> model = nf.Dense(1, 1)
@@ -135,19 +140,20 @@ class Plateau:
     min_eta: float = 0.0
     min_delta: float = 0.0
     mode: str | None = None
+    threshold: float = 0.0
     _best: Best = field(init=False, repr=False)
     _waited: int = field(default=0, init=False, repr=False)
     _cooling: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("factor", "patience", "cooldown", "min_eta", "min_delta"):
+        for name in ("factor", "patience", "cooldown", "min_eta", "min_delta", "threshold"):
             check(f"Plateau.{name}", getattr(self, name))
-        self._best = Best("Plateau", self.monitor, self.mode, self.min_delta)
+        self._best = Best("Plateau", self.monitor, self.mode, self.min_delta, self.threshold)
 
     def on_start(self, event: Event) -> None:
         self._best.known(event)
         rule = event.opt_state.rule
-        good = any("eta" in member.adjustable for member in rule.members)
+        good = any("eta" in member.adjustable for member in rule.members) and "eta" not in rule.scheduled
         expect(good, "Plateau", "the rule", "one with an eta that can be adjusted", repr(rule))
         self._best.start()
         self._waited = self._cooling = 0

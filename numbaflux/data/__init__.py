@@ -1,15 +1,17 @@
-"""Data: mini-batches, splits and folds, views, batches of sequences, augmentation."""
+"""Data: mini-batches, splits and folds, views, batches of sequences, augmentation, small sets to try things on."""
 
-from . import augment
-from .batches import batch, batch_sequence, batchseq, chunk, oversample, unbatch, undersample
+from . import augment, datasets
+from .batches import batch, batch_sequence, batchseq, chunk, oversample, rpad_constant, unbatch, undersample
 from .folds import kfolds, leavepout, timeseries_kfolds
 from .loader import DataLoader
-from .samples import ObsView, numobs
-from .split import shuffleobs, splitobs
-from .views import filterobs, groupobs, joinobs, mapobs, randobs, slidingwindow
+from .order import batched_searchsorted, topk
+from .samples import ObsView, getobs, numobs, obsview
+from .split import group_counts, group_indices, shuffleobs, splitobs
+from .views import BatchView, eachobs, filterobs, groupobs, joinobs, mapobs, randobs, slidingwindow
 
 __all__ = [
-    "DataLoader", "ObsView", "augment", "batch", "batch_sequence", "batchseq", "chunk", "filterobs", "groupobs",
-    "joinobs", "kfolds", "leavepout", "mapobs", "numobs", "oversample", "randobs", "shuffleobs", "slidingwindow",
-    "splitobs", "timeseries_kfolds", "unbatch", "undersample",
+    "BatchView", "DataLoader", "ObsView", "augment", "batch", "batch_sequence", "batched_searchsorted", "batchseq",
+    "chunk", "datasets", "eachobs", "filterobs", "getobs", "group_counts", "group_indices", "groupobs", "joinobs",
+    "kfolds", "leavepout", "mapobs", "numobs", "obsview", "oversample", "randobs", "rpad_constant", "shuffleobs",
+    "slidingwindow", "splitobs", "timeseries_kfolds", "topk", "unbatch", "undersample",
 ]  # fmt: skip

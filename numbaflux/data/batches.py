@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..onehot import OneHot
 from ..op import DTypeError, ShapeError, expect
+from ..padding import pad_constant
 from ..ranges import check
 from ..rng import Generator, as_generator
-from .samples import numobs, pick, sample, stack
+from ..shapes import axis_in
+from ..trace import Value
+from .samples import map_parts, numobs, pick, sample, stack
 from .split import labels_of
 
 
@@ -67,6 +70,36 @@ def batchseq(seqs: Sequence[ArrayLike], pad: float = 0) -> list[NDArray[Any]]:
     return [np.ascontiguousarray(step) for step in np.moveaxis(_padded("batchseq", seqs, pad), 1, 0)]
 
 
+def rpad_constant(x: Any, n: Any, value: float = 0, dims: Any = None) -> Any:
+    """x with a number behind it, up to n elements along each of dims (all unless told); what is longer stays.
+
+    n: a length, or one for each of dims; dims: an axis or several. Inside a gradient x has its gradient. Raises
+    DTypeError for a value that the type of x cannot hold, ShapeError for axes that are not there.
+
+    >>> rpad_constant([1, 2], 4, -1)
+    array([ 1,  2, -1, -1])
+    >>> rpad_constant([[1, 2], [3, 4]], 3, dims=1)
+    array([[1, 2, 0],
+           [3, 4, 0]])
+    """
+    array = x if isinstance(x, Value) else np.asarray(x)
+    expect(_holds(array.dtype, value), "rpad_constant", "value", f"a number of {array.dtype}", repr(value),
+           error=DTypeError)  # fmt: skip
+    given = range(array.ndim) if dims is None else [dims] if isinstance(dims, Integral) else dims
+    axes = [axis_in(int(a), array.ndim, "rpad_constant") for a in given]
+    lengths = [n] * len(axes) if isinstance(n, Integral) and not isinstance(n, bool) else n
+    good = isinstance(lengths, list | tuple) and len(lengths) == len(axes) == len(set(axes))
+    good = good and all(isinstance(k, Integral) and int(k) >= 0 for k in lengths)
+    expected = f"a length of 0 or more, or {len(axes)} of them for as many different axes"
+    expect(good, "rpad_constant", "n", expected, repr(n), error=ShapeError)
+    behind = dict.fromkeys(range(array.ndim), 0) | {
+        a: max(0, int(k) - array.shape[a]) for a, k in zip(axes, lengths, strict=True)
+    }
+    if isinstance(array, Value):
+        return pad_constant(array, [k for b in behind.values() for k in (0, b)], value, dims=tuple(behind))
+    return np.pad(array, [(0, b) for b in behind.values()], constant_values=value)
+
+
 def _padded(where: str, seqs: Sequence[ArrayLike], pad: float) -> NDArray[Any]:
     arrays = [np.asarray(seq) for seq in _several(where, "seqs", seqs)]
     shapes = sorted({a.shape[1:] if a.ndim else None for a in arrays}, key=str)
@@ -89,25 +122,68 @@ def _holds(kind: np.dtype[Any], number: Any) -> bool:
     return low <= float(number) <= high and float(number).is_integer()
 
 
-def chunk(data: Any, n: int | None = None, size: int | None = None) -> list[Any]:
-    """Data in consecutive parts: n of them, whose sizes differ by one at most, or of size samples each, the last
-    perhaps fewer. Arrays come back as views.
+def chunk(
+    data: Any, n: int | None = None, size: int | None = None, sizes: Sequence[int] | None = None,
+    parts: ArrayLike | None = None, axis: int = 0,
+) -> list[Any]:  # fmt: skip
+    """Data in consecutive parts: n of them, whose sizes differ by one at most; of size samples each, the last perhaps
+    fewer; of the sizes listed; or as parts (n samples) numbers them, from 0 and rising. One of the four is given.
 
-    Raises RangeError for more parts than samples, DTypeError unless one of n and size is given.
+    axis: the one that is cut, of arrays; that of the samples unless told. Arrays come back as views; inside a gradient
+    a part has its gradient. Raises RangeError for more parts than samples or numbers that fall, ShapeError for sizes of
+    another sum, DTypeError unless just one is given.
 
     >>> chunk(np.arange(5), 2), chunk(np.arange(5), size=2)
     ([array([0, 1, 2]), array([3, 4])], [array([0, 1]), array([2, 3]), array([4])])
+    >>> [part.tolist() for part in chunk(np.arange(5), parts=[0, 0, 2, 2, 3])]
+    [[0, 1], [], [2, 3], [4]]
     """
+    if axis != 0:
+        data = _turned(data, axis)
     count = numobs(data, "chunk")
-    given = "neither" if n is size is None else f"n={n!r}, size={size!r}"
-    expect((n is None) != (size is None), "chunk", "n or size", "given, and not both", given, error=DTypeError)
-    if n is None:
-        stops = [*range(int(check("chunk.size", size)), count, int(size or 1)), count]
-    else:
-        parts = int(check("chunk.n", n))
-        expect(parts <= count, "chunk", "n", f"at most the {count} samples", n)
-        stops = np.cumsum([count // parts + (i < count % parts) for i in range(parts)]).tolist()
-    return [pick(data, slice(start, stop)) for start, stop in zip([0, *stops], stops, strict=False)]
+    given = [f"{k}={v!r}" for k, v in {"n": n, "size": size, "sizes": sizes, "parts": parts}.items() if v is not None]
+    expect(len(given) == 1, "chunk", "n, size, sizes or parts", "given, and one of them alone",
+           ", ".join(given) or "none", error=DTypeError)  # fmt: skip
+    stops = _stops(count, n, size, sizes, parts)
+    found = [pick(data, slice(start, stop)) for start, stop in zip([0, *stops], stops, strict=False)]
+    return [_turned(part, axis) for part in found] if axis != 0 else found
+
+
+def _turned(data: Any, axis: int) -> Any:
+    """Arrays with an axis in the first place, or back from there."""
+
+    def turned(part: Any) -> Any:
+        held, got = isinstance(part, np.ndarray | Value), type(part).__name__
+        expect(held, "chunk", "data", "arrays, where axis is not 0", got, error=DTypeError)
+        return part.swapaxes(0, axis_in(axis, part.ndim, "chunk"))
+
+    return map_parts(turned, data)
+
+
+def _stops(count: int, n: Any, size: Any, sizes: Any, parts: Any) -> list[int]:
+    """Where each part ends."""
+    if n is not None:
+        n = int(check("chunk.n", n))
+        expect(n <= count, "chunk", "n", f"at most the {count} samples", n)
+        return np.cumsum([count // n + (i < count % n) for i in range(n)]).tolist()
+    if size is not None:
+        return [*range(int(check("chunk.size", size)), count, int(size)), count]
+    if sizes is None:
+        labels = _integers("parts", parts)
+        expect(labels.shape == (count,), "chunk", "parts", f"of shape ({count},)", str(labels.shape), error=ShapeError)
+        rising = bool(labels[0] >= 0 and (np.diff(labels) >= 0).all())
+        expect(rising, "chunk", "parts", "numbers from 0, none below the one before it", str(labels.tolist()))
+        return np.cumsum(np.bincount(labels)).tolist()
+    counts = _integers("sizes", sizes)
+    good = counts.ndim == 1 and counts.size > 0 and int(counts.min()) >= 0 and int(counts.sum()) == count
+    expect(good, "chunk", "sizes", f"counts that add up to the {count} samples", str(counts.tolist()), error=ShapeError)
+    return np.cumsum(counts).tolist()
+
+
+def _integers(name: str, values: Any) -> NDArray[Any]:
+    array = np.asarray(values)
+    expect(array.dtype.kind in "iu", "chunk", name, "integers", str(array.dtype), error=DTypeError)
+    return array.astype(np.int64)
 
 
 def oversample(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..onehot import OneHot
 from ..op import DTypeError, ShapeError, expect
+from ..trace import Value
 
 KINDS = "an array, a tuple or dict of arrays, or an object with __len__ and __getitem__"
 
@@ -76,7 +78,7 @@ def rows(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class ObsView:
-    """Some samples of a dataset that is no array, fetched when asked for.
+    """Some samples of data, fetched when asked for; nf.obsview makes one.
 
     >>> view = ObsView(["a", "b", "c"], np.array([2, 0]))
     >>> len(view), view[0]
@@ -90,10 +92,10 @@ class ObsView:
         return len(self.index)
 
     def __getitem__(self, i: int) -> Any:
-        return self.data[int(self.index[i])]
+        return sample(self.data, int(self.index[i]))
 
     def __repr__(self) -> str:
-        return f"ObsView({len(self)} of {len(self.data)} samples of {type(self.data).__name__})"
+        return f"ObsView({len(self)} of {numobs(self.data)} samples of {type(self.data).__name__})"
 
 
 def sample(data: Any, i: int) -> Any:
@@ -113,11 +115,78 @@ def pick(data: Any, index: NDArray[np.int64] | slice) -> Any:
     """
 
     def part_of(part: Any) -> Any:
-        if not isinstance(part, np.ndarray | OneHot):
+        if not isinstance(part, np.ndarray | OneHot | Value):
             return ObsView(part, np.arange(len(part))[index])
-        return part[index] if isinstance(index, slice) or isinstance(part, OneHot) else rows(part, index)
+        if isinstance(part, np.ndarray) and not isinstance(index, slice):
+            return rows(part, index)
+        return part[index]  # type: ignore[index]  # a Value's operators are put on it later
 
     return map_parts(part_of, data)
+
+
+def positions(where: str, index: Any, n: int) -> NDArray[np.int64]:
+    """Positions among n samples from 0 up: of a slice, of integers (from the end where negative), or of booleans (n,).
+
+    >>> positions("example", [0, -1], 5), positions("example", slice(1, 3), 5)
+    (array([0, 4]), array([1, 2]))
+    """
+    if isinstance(index, slice):
+        return np.arange(n)[index]
+    array = np.asarray(index)
+    if array.dtype == bool and array.shape == (n,):
+        return np.flatnonzero(array)
+    good = array.ndim == 1 and array.dtype.kind in "iu"
+    shown = f"{array.dtype} of shape {array.shape}"
+    expect(good, where, "index", f"integers (k,), a slice, or booleans ({n},)", shown, error=DTypeError)
+    outside = array[(array < -n) | (array >= n)]
+    expect(outside.size == 0, where, "index", f"in {-n}..{n - 1}", str(outside[:1].tolist()).strip("[]"))
+    return array.astype(np.int64) % n
+
+
+def getobs(data: Any, index: Any = None) -> Any:
+    """One sample of data (index: an integer), or several as one batch; all of them unless told.
+
+    index: an integer, integers (k,), a slice, or booleans (n,). Several samples come as nf.DataLoader gives them:
+    arrays (k, ...) in the structure of data, samples of other datasets stacked. Raises RangeError for a position that
+    is not there, DTypeError for what is no position, ShapeError for none or for samples that differ in shape.
+
+    >>> data = np.array([[1, 2], [3, 4], [5, 6]]), ["a", "b", "c"]
+    >>> getobs(data, 1)
+    (array([3, 4]), 'b')
+    >>> getobs(data, [2, 0])[0].tolist()
+    [[5, 6], [1, 2]]
+    """
+    n = numobs(data, "getobs")
+    if isinstance(index, Integral) and not isinstance(index, bool):
+        return sample(data, int(positions("getobs", [index], n)[0]))
+    return gathered("getobs", data, positions("getobs", slice(None) if index is None else index, n))
+
+
+def gathered(where: str, data: Any, index: NDArray[np.int64]) -> Any:
+    """Some samples as one batch, in the structure of data.
+
+    >>> gathered("example", (np.arange(3), [7, 8, 9]), np.array([2, 0]))
+    (array([2, 0]), array([9, 7]))
+    """
+    expect(len(index) > 0, where, "index", "of one position or more", "none", error=ShapeError)
+
+    def part_of(part: Any) -> Any:
+        held = isinstance(part, np.ndarray | OneHot | Value)
+        return pick(part, index) if held else stack([part[int(i)] for i in index], where)
+
+    return map_parts(part_of, data)
+
+
+def obsview(data: Any, index: Any) -> ObsView:
+    """Some samples of data as a dataset that fetches them when asked for: nothing is copied, arrays neither.
+
+    index: as in nf.getobs, which makes arrays of a view again. Errors as there.
+
+    >>> view = obsview((np.arange(5), ["a", "b", "c", "d", "e"]), slice(3, None))
+    >>> view, view[0]
+    (ObsView(2 of 5 samples of tuple), (np.int64(3), 'd'))
+    """
+    return ObsView(data, positions("obsview", index, numobs(data, "obsview")))
 
 
 def stack(samples: list[Any], where: str = "stack") -> Any:

@@ -1,7 +1,8 @@
-"""Cutting data into parts and shuffling it, sample by sample."""
+"""Cutting data into parts and shuffling it, sample by sample; which samples have which label."""
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import accumulate, pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -76,6 +77,31 @@ def labels_of(where: str, argument: str, labels: Any, n: int) -> NDArray[Any]:
     array = labels.indices if isinstance(labels, OneHot) else np.asarray(labels)
     expect(array.shape == (n,), where, argument, f"of shape ({n},)", f"shape {array.shape}", error=ShapeError)
     return array
+
+
+def group_indices(labels: Any) -> dict[Any, NDArray[np.int64]]:
+    """The positions (k,) of each label among labels (n,), in the order in which labels first come up.
+
+    labels: an array, OneHot (numbers of classes) or any sequence. Raises ShapeError for labels of another shape.
+
+    >>> group_indices(["yes", "no", "maybe", "yes"])
+    {'yes': array([0, 3]), 'no': array([1]), 'maybe': array([2])}
+    """
+    array = labels_of("group_indices", "labels", labels, numobs(labels, "group_indices"))
+    names, first, group = np.unique(array, return_index=True, return_inverse=True)
+    return {names[i].item(): np.flatnonzero(group == i) for i in np.argsort(first)}
+
+
+def group_counts(labels: Any) -> dict[Any, int]:
+    """How often each label stands among labels (n,), in the order in which labels first come up.
+
+    labels and errors: as in group_indices.
+
+    >>> group_counts(["a", "b", "b"])
+    {'a': 1, 'b': 2}
+    """
+    array = labels_of("group_counts", "labels", labels, numobs(labels, "group_counts"))
+    return dict(Counter(array.tolist()))
 
 
 def _sizes(at: Any, n: int) -> list[int]:

@@ -1,9 +1,9 @@
-"""Datasets made of others: mapped, filtered, grouped, joined, drawn at random, cut into windows."""
+"""Datasets made of others: mapped, filtered, grouped, joined, drawn at random, cut into windows or batches."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -15,13 +15,13 @@ from ..onehot import OneHot
 from ..op import DTypeError, ShapeError, expect
 from ..ranges import check
 from ..rng import Generator, as_generator
-from .samples import map_parts, numobs, pick, sample, stack
+from .samples import gathered, map_parts, numobs, pick, sample, stack
 
 
-def _within(i: Any, n: int) -> int:
+def _within(i: Any, n: int, kind: str = "samples") -> int:
     """A position of n, counted from the end where it is negative."""
     if not -n <= i < n:
-        raise IndexError(f"position {i} of {n} samples")
+        raise IndexError(f"position {i} of {n} {kind}")
     return int(i) % n
 
 
@@ -71,8 +71,49 @@ class Windows:
         return stack([self.data[j] for j in range(start, start + self.size)], "slidingwindow")
 
 
-def _function(where: str, f: Any) -> None:
-    expect(callable(f), where, "f", "a function of a sample", repr(f), error=DTypeError)
+@dataclass(frozen=True, eq=False)
+class BatchView:
+    """The batches of data by number, in order, each made when asked for: view[k] is the k-th, len(view) how many.
+
+    batchsize, partial, collate: as in nf.DataLoader, which shuffles, converts and makes batches ahead. It is data
+    itself, of which a sample is a batch: nf.shuffleobs(view) has whole batches in another order.
+    Raises RangeError for a batchsize out of range, or above n where partial=False.
+
+    >>> view = BatchView((np.arange(5), ["a", "b", "c", "d", "e"]), batchsize=2)
+    >>> len(view), view[-1]
+    (3, (array([4]), array(['e'], dtype='<U1')))
+    """
+
+    data: Any
+    batchsize: int = 1
+    partial: bool = True
+    collate: Callable[[list[Any]], Any] | None = None
+
+    def __post_init__(self) -> None:
+        n, size = numobs(self.data, "BatchView"), int(check("BatchView.batchsize", self.batchsize))
+        object.__setattr__(self, "batchsize", size)  # of small integer types products would not fit
+        enough, cure = self.partial or size <= n, "pass a smaller batchsize or partial=True"
+        expect(enough, "BatchView", "batchsize", f"at most the {n} samples where partial=False", size, cure)
+        if self.collate is not None:
+            _function("BatchView", self.collate, "collate", "a function of a list of samples")
+
+    def __len__(self) -> int:
+        n = numobs(self.data)
+        return -(-n // self.batchsize) if self.partial else n // self.batchsize
+
+    def __getitem__(self, k: int) -> Any:
+        start = _within(k, len(self), "batches") * self.batchsize
+        index = np.arange(start, min(start + self.batchsize, numobs(self.data)))
+        if self.collate is not None:
+            return self.collate([sample(self.data, int(i)) for i in index])
+        return gathered("BatchView", self.data, index)
+
+    def __repr__(self) -> str:
+        return f"BatchView({len(self)} batches of {self.batchsize} samples of {type(self.data).__name__})"
+
+
+def _function(where: str, f: Any, name: str = "f", kind: str = "a function of a sample") -> None:
+    expect(callable(f), where, name, kind, repr(f), error=DTypeError)
 
 
 def mapobs(f: Callable[[Any], Any], data: Any) -> MapObs:
@@ -123,6 +164,21 @@ def joinobs(*datasets: Any) -> JoinObs:
     """
     expect(bool(datasets), "joinobs", "datasets", "one or more", "none", error=ShapeError)
     return JoinObs(datasets, tuple(accumulate(numobs(data, "joinobs") for data in datasets)))
+
+
+def eachobs(data: Any, shuffle: bool = False, rng: Generator | int | None = None) -> Iterator[Any]:
+    """The samples of data one by one, each in its structure; shuffle: in random order, one draw of rng.
+
+    nf.DataLoader goes over batches of them.
+
+    >>> for x, y in eachobs((np.array([1.0, 2.0]), ["a", "b"])):
+    ...     print(x, y)
+    1.0 a
+    2.0 b
+    """
+    n = numobs(data, "eachobs")
+    order = as_generator(rng, "eachobs").permutation(n) if shuffle else np.arange(n)
+    return (sample(data, i) for i in order.tolist())
 
 
 def randobs(data: Any, n: int | None = None, rng: Generator | int | None = None) -> Any:

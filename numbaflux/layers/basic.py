@@ -70,9 +70,6 @@ class Chain:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
 
-    def describe(self) -> str:
-        return "Chain()"  # of one without layers: others show these
-
 
 def activations(chain: Chain, *inputs: Any) -> tuple[Any, ...]:
     """What each layer of a Chain gives, as a tuple; the last is chain(*inputs). Gradients go through all of them.

@@ -138,15 +138,12 @@ class Conv(_Windowed):
         check_mode("Conv", self.pad_mode)
 
     def __call__(self, x: Any) -> Any:
-        w = self.weight
-        if self.flip:
-            w = F.getitem(w, (slice(None, None, -1),) * (len(w.shape) - 2))
-        options = self._options()
+        options = self._options() | {"flip": self.flip}
         if self.pad_mode != "zeros":
             axes = tuple(range(1, 1 + len(space("conv", x, len(self.stride)))))
             x = padded("conv", x, self.pad_mode, axes, self.pad)
             options["pad"] = 0
-        return self.activation(conv(x, w, self.bias, **options))
+        return self.activation(conv(x, self.weight, self.bias, **options))
 
     def describe(self) -> str:
         *_, c, o = self.weight.shape
@@ -204,6 +201,21 @@ class ConvTranspose(_Windowed):
     def describe(self) -> str:
         *_, o, c = self.weight.shape
         return self._described(c, o * self.groups, outpad=self.outpad if any(self.outpad) else None)
+
+
+def CrossCor(
+    k: Any, n_in: int, n_out: int, activation: Function = F.identity, *, stride: Any = 1, pad: Any = 0,
+    dilation: Any = 1, bias: bool = True, pad_mode: str = "zeros", init: Callable[..., np.ndarray] = glorot_uniform,
+    rng: Any = None,
+) -> Conv:  # fmt: skip
+    """A Conv without groups, by the name that cross-correlation has in Flux.jl; it is saved and shown as a Conv.
+
+    >>> CrossCor((3, 3), 4, 8)
+    Conv((3, 3), 4, 8),                              # 296 parameters
+    # 2 arrays, 296 parameters, 1_184 bytes
+    """
+    return Conv(k, n_in, n_out, activation, stride=stride, pad=pad, dilation=dilation, bias=bias, pad_mode=pad_mode,
+                init=init, rng=rng)  # fmt: skip
 
 
 def DepthwiseConv(k: Any, n_in: int, n_out: int, activation: Function = F.identity, **options: Any) -> Conv:

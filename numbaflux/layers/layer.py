@@ -12,6 +12,7 @@ import numpy as np
 
 from ..op import ShapeError, expect
 from ..tree import BUFFER, PARAM, STATIC, Moves, children, fields, layers, leaves
+from .pending import layer_or_pending
 
 C = TypeVar("C", bound=type)
 
@@ -63,6 +64,8 @@ def layer(cls: C) -> C:
     made.__setattr__ = _assign
     made.__getstate__ = _free
     made.__repr__ = show
+    if made.__new__ is object.__new__:
+        made.__new__ = layer_or_pending
     return made
 
 
@@ -128,21 +131,31 @@ def inside(node: Any) -> list[tuple[str, Any]]:
 
 
 def one_line(node: Any) -> str:
-    """A layer or function in a few words: Dense(2, 3, tanh)."""
+    """A layer or function in a few words: Dense(2, 3, tanh); one without `describe` by its fields and what is in it."""
     describe = getattr(node, "describe", None)
     if describe is not None:
         return str(describe())
-    if not hasattr(type(node), "__layer_fields__"):
+    known = fields(node)
+    if known is None:
         return name_of(node)
+    spreads, named = any(name.startswith(".") for name in known), getattr(node, "names", None)
     parts = []
-    for name in type(node).__layer_fields__:
-        value = getattr(node, name)
-        if isinstance(value, np.ndarray):
-            parts.append(f"{name}={'×'.join(map(str, value.shape)) or 'scalar'}")
-        else:
-            named = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
-            parts.append(f"{name}={name_of(value) if named else repr(value)}")
+    for name, key, value, _ in children(node, STATIC) or ():
+        if isinstance(key, tuple) and not named:
+            parts.append(_word(value))
+        elif not (spreads and key == "names"):
+            parts.append(f"{name}={_word(value)}")
     return f"{type(node).__name__}({', '.join(parts)})"
+
+
+def _word(value: Any) -> str:
+    """A field's value on one line."""
+    if isinstance(value, np.ndarray):
+        return "×".join(map(str, value.shape)) or "scalar"
+    if isinstance(value, list | tuple) and any(True for _ in layers(value)):
+        return f"[{', '.join(map(_word, value))}]"
+    named = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
+    return one_line(value) if named or fields(value) is not None else repr(value)
 
 
 def _flags(node: Any) -> str:

@@ -1,4 +1,5 @@
-"""Data brought to mean 0 and variance 1: by its own statistics, or by those of the training data, kept in the model."""
+"""Data brought to mean 0 and variance 1, or between 0 and 1: by its own statistics, or by those of the training data,
+kept in the model."""
 
 from __future__ import annotations
 
@@ -19,12 +20,25 @@ _BLOCK = 2**24  # bytes of data looked at at once, so that a file on disk is nev
 def normalise(x: Any, axis: Axis = 0, eps: float = 1e-5) -> Any:
     """(x - mean) / sqrt(var + eps), mean and variance over axes: over the samples unless told.
 
+    As Flux.jl's layers have it; MLUtils.jl's function of this name divides by sqrt(var) + eps.
+
     >>> normalise(np.array([[1.0], [3.0]], np.float32), eps=1e-9).tolist()
     [[-1.0], [1.0]]
     """
     check("normalise.eps", eps)
     centred = F.sub(x, F.mean(x, axis, True))
     return F.div(centred, F.sqrt(F.add(F.mean(F.square(centred), axis, True), float(eps))))
+
+
+def rescale(x: Any, axis: Axis = 0, eps: float = 1e-5) -> Any:
+    """(x - min) / (max - min + eps), smallest and largest over axes: over the samples unless told; within 0..1.
+
+    >>> rescale(np.array([[1.0], [2.0], [5.0]], np.float32), eps=1e-9).tolist()
+    [[0.0], [0.25], [1.0]]
+    """
+    check("rescale.eps", eps)
+    low = F.min(x, axis, True)
+    return F.div(F.sub(x, low), F.add(F.sub(F.max(x, axis, True), low), float(eps)))
 
 
 @layer

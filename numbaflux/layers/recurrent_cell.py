@@ -106,9 +106,7 @@ class _Cell:
     def _steps(self, x: Any, states: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, Any]:
         return self._fused(self.kind, x, states, lengths, reverse)
 
-    def _fused(
-        self, kind: str, x: Any, states: tuple[Any, ...], lengths: Any, reverse: bool
-    ) -> tuple[Any, Any]:
+    def _fused(self, kind: str, x: Any, states: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, Any]:
         h0, c0 = states if len(states) == 2 else (*states, None)
         arrays = x, self.Wi, self.Wh, self.bias, getattr(self, "state_bias", None), h0, c0
         keep = any(isinstance(a, Value) and a.levels for a in arrays)  # a gradient will ask for what steps computed

@@ -76,7 +76,7 @@ def kldivergence(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | N
     0.6931
     """
     p, y = pair("kldivergence", prediction, target)
-    return F.add(agg(sum_last(xlogx(y))), crossentropy(p, y, agg, eps_of("kldivergence", p, eps)))
+    return agg(F.add(sum_last(xlogx(y)), crossentropy(p, y, F.identity, eps_of("kldivergence", p, eps))))
 
 
 def focal_loss(prediction: Any, target: Any, agg: Agg = F.mean, gamma: float = 2.0, eps: float | None = None) -> Any:

@@ -10,8 +10,9 @@ import numpy as np
 from .. import functions as F
 from ..onehot import OneHot
 from ..op import ShapeError, expect
+from ..ops.move import TAKE
 from ..ranges import check
-from ..trace import Value
+from ..trace import Value, apply
 
 Agg = Callable[[Any], Any]
 
@@ -50,8 +51,9 @@ def shares(where: str, prediction: Any, target: Any) -> Any:
     labels = labels_of(where, prediction, target)
     if labels is None:
         return target
-    numbers = np.arange(prediction.shape[-1], dtype=prediction.dtype)
-    own = F.take(numbers, labels)  # raises where there is no such class
+    classes = prediction.shape[-1]
+    numbers = np.arange(classes, dtype=prediction.dtype)
+    own = apply(TAKE, numbers, labels, what=f"{where}: labels must be in 0..{classes - 1}")
     return F.where(F.equal(F.expand_dims(own, own.ndim), numbers), np.ones((), prediction.dtype), 0.0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import functions as F
 from ..activations import softplus
 from ..ranges import check
@@ -15,7 +17,6 @@ def binarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean, eps: flo
 
     logitbinarycrossentropy is the same of logits, and more exact.
 
-    >>> import numpy as np
     >>> round(float(binarycrossentropy(np.full(3, 0.5), np.array([0.0, 1.0, 1.0]))), 4)
     0.6931
     """
@@ -27,7 +28,6 @@ def binarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean, eps: flo
 def logitbinarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     """Mean of binarycrossentropy(sigmoid(x), y) of logits x: (1 - y) softplus(x) + y softplus(-x).
 
-    >>> import numpy as np
     >>> float(logitbinarycrossentropy(np.array([-1e4, 1e4]), np.array([0.0, 0.0])))
     5000.0
     """
@@ -43,7 +43,6 @@ def binary_focal_loss(
     gamma=0 is binarycrossentropy. eps is added to q; added to p, as in Flux, it makes q negative where p = 1 is wrong.
     Source: Lin et al. 2017, equation 4.
 
-    >>> import numpy as np
     >>> round(float(binary_focal_loss(np.full(3, 0.5), np.ones(3))), 4)
     0.1733
     """
@@ -59,29 +58,37 @@ def focal(where: str, share: Any, p: Any, gamma: float, eps: float | None) -> An
     return xlogy(F.mul(share, weight), q)
 
 
-def dice_coeff_loss(prediction: Any, target: Any, smooth: float = 1.0) -> Any:
-    """1 - (2 sum(y p) + smooth) / (sum(y**2) + sum(p**2) + smooth), over all elements. Source: Milletari et al. 2016.
+def dice_coeff_loss(prediction: Any, target: Any, agg: Agg | None = None, smooth: float = 1.0) -> Any:
+    """1 - (2 sum(y p) + smooth) / (sum(y**2) + sum(p**2) + smooth), over all elements.
 
-    >>> import numpy as np
+    With agg over those of each sample, the losses of samples (n,) going to agg. Source: Milletari et al. 2016.
+
     >>> float(dice_coeff_loss(np.ones(4), np.ones(4)))
     0.0
     """
     p, y = pair("dice_coeff_loss", prediction, target)
     smooth = float(check("dice_coeff_loss.smooth", smooth))
-    both, each = F.sum(F.mul(y, p)), F.add(F.sum(F.square(y)), F.sum(F.square(p)))
-    return rest(F.div(F.add(F.mul(both, 2.0), smooth), F.add(each, smooth)))
+    both, each = _total(agg, F.mul(y, p)), F.add(_total(agg, F.square(y)), _total(agg, F.square(p)))
+    loss = rest(F.div(F.add(F.mul(both, 2.0), smooth), F.add(each, smooth)))
+    return loss if agg is None else agg(loss)
 
 
-def tversky_loss(prediction: Any, target: Any, beta: float = 0.7) -> Any:
+def tversky_loss(prediction: Any, target: Any, agg: Agg | None = None, beta: float = 0.7) -> Any:
     """1 - (sum(y p) + 1) / (sum(y p + beta (1 - y) p + (1 - beta) y (1 - p)) + 1), over all elements.
 
-    beta weighs what is found wrongly, 1 - beta what is missed. Source: Salehi et al. 2017, equation 3.
+    beta weighs what is found wrongly, 1 - beta what is missed. With agg over the elements of each sample, the losses of
+    samples (n,) going to agg. Source: Salehi et al. 2017, equation 3.
 
-    >>> import numpy as np
     >>> float(tversky_loss(np.ones(4), np.ones(4)))
     0.0
     """
     p, y = pair("tversky_loss", prediction, target)
     beta = float(check("tversky_loss.beta", beta))
-    total = F.add(F.mul(F.sum(p), beta), F.mul(F.sum(y), 1.0 - beta))  # the products y p cancel
-    return rest(F.div(F.add(F.sum(F.mul(y, p)), 1.0), F.add(total, 1.0)))
+    total = F.add(F.mul(_total(agg, p), beta), F.mul(_total(agg, y), 1.0 - beta))  # the products y p cancel
+    loss = rest(F.div(F.add(_total(agg, F.mul(y, p)), 1.0), F.add(total, 1.0)))
+    return loss if agg is None else agg(loss)
+
+
+def _total(agg: Agg | None, x: Any) -> Any:
+    """The sum of all elements, or of each sample's."""
+    return F.sum(x, axis=None if agg is None else tuple(range(1, np.ndim(x))))

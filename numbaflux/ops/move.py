@@ -166,56 +166,66 @@ CONCAT = Op(
 )
 
 
-def _take_shape(table: Spec, index: Spec) -> Spec:
+def _take_shape(table: Spec, index: Spec, what: str = "") -> Spec:
     expect(index.dtype == np.int64, "take", "index", "an array of integers", str(index.dtype), error=DTypeError)
     expect(bool(table.shape) and table.shape[0] > 0, "take", "x", "of at least one row", f"shape {table.shape}",
            error=ShapeError)  # fmt: skip
     return Spec(index.shape + table.shape[1:], table.dtype)
 
 
-def _take_lower(b: Build, out: Buf, table: Buf, index: Buf) -> None:
+def _take_lower(b: Build, out: Buf, table: Buf, index: Buf, what: str = "") -> None:
     rows, n, c = table.shape[0], index.size, math.prod(table.shape[1:])
-    check_index(b, "take", index, rows)
+    check_index(b, index, rows, what or f"take: index must be in 0..{rows - 1}")
     b.add("move.gather", cut(out, n, c, write=True), whole(table, rows, c), cut(index, n),
           rows=n, block=elements_block(n, c))  # fmt: skip
 
 
-def check_index(b: Build, where: str, index: Buf, size: int) -> None:
-    """An entry that stops the plan where an index is not in 0..size - 1."""
+def check_index(b: Build, index: Buf, size: int, what: str) -> None:
+    """An entry that stops the plan where an index is not in 0..size - 1; what: that it must, in the user's words."""
 
     def error(position: int) -> Exception:
-        return RangeError(f"{where}: index must be in 0..{size - 1}, got another at position {position}")
+        return RangeError(f"{what}, got another at position {position}")
 
     b.check("check.indices", whole(index, index.size), Int(size), error=error)
 
 
 def _take_grad(c: Any, dy: Any) -> Any:
-    return c.apply(SCATTER_ADD, dy, c.inputs[1], rows=c.x.shape[0])
+    return c.apply(SCATTER_ADD, dy, c.inputs[1], rows=c.x.shape[0], **c.attrs)
 
 
+# rows of the table by index; what: how the user's words say that indices are out of range
 TAKE = Op("take", _take_shape, _take_lower, (_take_grad, None), examples=(example("fi", (4, 3), (2,)),))
 
 
-def _scatter_shape(dy: Spec, index: Spec, rows: int) -> Spec:
-    return Spec((rows, *dy.shape[len(index.shape) :]), dy.dtype)
+def scattered(x: Spec, index: Spec, rows: int, what: str = "") -> Spec:
+    return Spec((rows, *x.shape[len(index.shape) :]), x.dtype)
 
 
-def _scatter_lower(b: Build, out: Buf, dy: Buf, index: Buf, rows: int) -> None:
-    """Tiles are blocks of the table's rows: each goes through all of index, and adds what is its own in order. So few
-    tiles that this is little beside the rows that are filled and added."""
-    n, c = index.size, math.prod(out.shape[1:])
-    check_index(b, "scatter_add", index, rows)
-    tiles = max(1, min(TILES, rows, (rows + n) * c // (4 * n + SMALL)))
-    b.add("move.scatter_add", cut(out, rows, c, write=True), whole(dy, n, c), whole(index, n), Int(0, 1),
-          rows=rows, block=-(-rows // tiles), work=0.3 * (rows + n) * c + n)  # fmt: skip
+def scatter_lower(kernel: str, *numbers: Int) -> Callable[..., None]:
+    """The entry of what goes from rows of x to the rows of a table that index names. Tiles are blocks of the table's
+    rows: each goes through all of index, and takes what is its own in order. So few tiles that this is little beside
+    the rows that are filled and added."""
+
+    def lower(b: Build, out: Buf, x: Buf, index: Buf, rows: int, what: str = "") -> None:
+        n, c = index.size, math.prod(out.shape[1:])
+        check_index(b, index, rows, what or f"scatter: index must be in 0..{rows - 1}")
+        tiles = max(1, min(TILES, rows, (rows + n) * c // (4 * n + SMALL)))
+        b.add(kernel, cut(out, rows, c, write=True), whole(x, n, c), whole(index, n), Int(0, 1), *numbers,
+              rows=rows, block=-(-rows // tiles), work=0.3 * (rows + n) * c + n)  # fmt: skip
+
+    return lower
+
+
+def _scatter_add_grad(c: Any, g: Any) -> Any:
+    return c.apply(TAKE, g, c.inputs[1], what=c.attrs.get("what", ""))
 
 
 # rows of zeros, dy added to the rows that index names
 SCATTER_ADD = Op(
     "scatter_add",
-    _scatter_shape,
-    _scatter_lower,
-    (lambda c, g: c.apply(TAKE, g, c.inputs[1]), None),
+    scattered,
+    scatter_lower("move.scatter_add"),
+    (_scatter_add_grad, None),
     examples=(example("fi", (2, 3), (2,), rows=4),),
 )
 

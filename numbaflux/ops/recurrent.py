@@ -263,9 +263,7 @@ RECURRENT: Op = Op(
     _shape,
     _lower,
     (*(_nth(_grads, i) for i in range(INPUTS)), None),
-    examples=(
-        example("fffffffi", (2, 3, 5), (5, 16), (4, 16), (16,), None, (2, 4), (2, 4), (2,), keep=True, **LAYER),
-    ),
+    examples=(example("fffffffi", (2, 3, 5), (5, 16), (4, 16), (16,), None, (2, 4), (2, 4), (2,), keep=True, **LAYER),),
 )
 
 

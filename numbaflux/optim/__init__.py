@@ -1,6 +1,7 @@
 """Optimisers: rules, chains of what changes gradients, schedules, and the state that setup makes for a model."""
 
 from . import schedules
+from .around import AROUND, EMA, MixedPrecision, Scheduler
 from .chain import (
     TRANSFORMS,
     AccumGrad,
@@ -12,8 +13,8 @@ from .chain import (
     Transform,
     WeightDecay,
 )
+from .layerwise import LAMB, RULES, Muon
 from .rules import (
-    RULES,
     AdaBelief,
     AdaDelta,
     AdaGrad,
@@ -33,12 +34,13 @@ from .rules import (
     Rprop,
     Rule,
 )
-from .state import OptState, adjust, freeze, setup, thaw, update
+from .state import OptState, adjust, ema, freeze, setup, thaw, update
 
 # fmt: off
 __all__ = [
-    "RULES", "TRANSFORMS", "AMSGrad", "AccumGrad", "AdaBelief", "AdaDelta", "AdaGrad", "AdaMax", "Adam", "AdamW",
-    "ClipGlobalNorm", "ClipGrad", "ClipNorm", "Descent", "Lion", "Momentum", "NAdam", "Nesterov", "OAdam",
-    "OptState", "OptimiserChain", "RAdam", "RMSProp", "Record", "Rprop", "Rule", "SignDecay", "Transform",
-    "WeightDecay", "adjust", "freeze", "schedules", "setup", "thaw", "update",
+    "AROUND", "EMA", "LAMB", "RULES", "TRANSFORMS", "AMSGrad", "AccumGrad", "AdaBelief", "AdaDelta", "AdaGrad",
+    "AdaMax", "Adam", "AdamW", "ClipGlobalNorm", "ClipGrad", "ClipNorm", "Descent", "Lion", "MixedPrecision",
+    "Momentum", "Muon", "NAdam", "Nesterov", "OAdam", "OptState", "OptimiserChain", "RAdam", "RMSProp", "Record",
+    "Rprop", "Rule", "Scheduler", "SignDecay", "Transform", "WeightDecay", "adjust", "ema", "freeze", "schedules",
+    "setup", "thaw", "update",
 ]

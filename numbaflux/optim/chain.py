@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
-from ..lowering import Array, cut, elements_block, whole
+from ..lowering import cut, whole
 from ..op import DTypeError, expect
 from .rules import HYPER, Record, Rule, kind
-from .vectors import Segment, Stage, Vectors
+from .vectors import FLOAT64, Segment, Stage, Vectors
 
 Place = tuple[Vectors, Segment]
-FLOAT64 = np.dtype(np.float64)
 
 
 class Transform(Record):
@@ -78,11 +76,7 @@ class ClipGrad(Transform):
 
 
 class Norm(Transform):
-    """What makes gradients shorter where their norm is above omega.
-
-    A norm is of sums over tiles, taken in the order of the tiles, relative to each tile's largest element: so its bits
-    do not depend on threads, and no power overflows.
-    """
+    """What makes gradients shorter where their norm is above omega."""
 
     kernel = "optim.clip"
 
@@ -93,16 +87,9 @@ class Norm(Transform):
     def lower(self, stage: Stage) -> None:
         places = [(v, s) for v in stage.vectors for s in v.segments if not s.frozen]
         for group in self.groups(places):
-            counts = [-(-s.size // elements_block(s.size, 1)) for _, s in group]
-            slots = stage.build.temp((sum(counts), 2), FLOAT64)
-            factor = stage.build.temp((1,), FLOAT64)
             parts = [v.bufs["scratch"].part(s.start, s.size) for v, s in group]
-            at = 0
-            for part, count in zip(parts, counts, strict=True):
-                slot = Array(slots.part(2 * at, 2 * count), (2,), per_tile=2, write=True)
-                stage.over(part.size, "optim.norm", slot, cut(part), whole(stage.numbers), fixed=True)
-                at += count
-            stage.once("optim.join", whole(factor, write=True), whole(slots), whole(stage.numbers))
+            factor = stage.build.temp((1,), FLOAT64)
+            stage.once("optim.join", whole(factor, write=True), whole(stage.norm(parts)), whole(stage.numbers))
             for part in parts:
                 stage.over(part.size, self.kernel, cut(part, write=True), whole(factor), whole(stage.numbers))
 
@@ -159,15 +146,37 @@ class AccumGrad(Transform):
 
     n: int
     states = ("sum",)
-    kernel = "optim.accumulate"
+    kernel = "optim.gate"
 
     def lower(self, stage: Stage) -> None:
-        stage.once("optim.gate", whole(stage.later, write=True), whole(stage.numbers, write=True))
-        stage.passes(self.kernel, ("scratch", *stage.states(self.states)))
+        pair = stage.build.temp((2,), FLOAT64)
+        written = stage.later, pair, stage.numbers
+        stage.once(self.kernel, *(whole(b, write=True) for b in written))
+        [total] = stage.states(self.states)
+        for v in stage.vectors:
+            for start, end in v.runs():
+                mean, g = (v.bufs[name].part(start, end - start) for name in (total, "scratch"))
+                stage.blend(mean, g, pair)
+        stage.passes("elementwise.copy", ("scratch",), (total,), numbers=False)
+
+
+class Compound(Rule):
+    """A rule made of several records, its members, whose numbers are its own."""
+
+    def __post_init__(self) -> None:
+        pass  # its members have checked their numbers
+
+    def __getattr__(self, name: str) -> Any:
+        """A number of the last member that has it."""
+        made = all(f.name in self.__dict__ for f in fields(self))  # type: ignore[arg-type]  # not while it is copied
+        for member in reversed(self.members if made else ()):
+            if name in member.adjustable:
+                return getattr(member, name)
+        raise AttributeError(f"{type(self).__name__}: no member has {name}")
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class OptimiserChain(Rule):
+class OptimiserChain(Compound):
     """Transformations of gradients in their order, and a rule at the end, as one rule.
 
     Its members' numbers are its own: chain.eta, nf.adjust(opt_state, eta=...). Gradients are changed in a copy:
@@ -185,7 +194,7 @@ class OptimiserChain(Rule):
 
     def __init__(self, *rules: Record) -> None:
         object.__setattr__(self, "rules", rules)
-        one = bool(rules) and isinstance(rules[-1], Rule) and not isinstance(rules[-1], OptimiserChain)
+        one = bool(rules) and isinstance(rules[-1], Rule) and not isinstance(rules[-1], Compound)
         good = one and all(isinstance(r, Transform) for r in rules[:-1])
         got = f"({', '.join(map(kind, rules))})"
         expected = "what changes gradients, such as nf.ClipNorm(), and one rule at the end, such as nf.Adam()"
@@ -195,12 +204,8 @@ class OptimiserChain(Rule):
     def members(self) -> tuple[Record, ...]:
         return self.rules
 
-    def __getattr__(self, name: str) -> Any:
-        """A number of the last member that has it."""
-        for rule in reversed(self.__dict__.get("rules", ())):
-            if name in rule.adjustable:
-                return getattr(rule, name)
-        raise AttributeError(f"OptimiserChain: no member has {name}")
+    def of(self, members: Sequence[Record]) -> Rule:
+        return OptimiserChain(*members)
 
     def __repr__(self) -> str:
         return f"OptimiserChain({', '.join(map(repr, self.rules))})"

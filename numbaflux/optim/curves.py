@@ -16,7 +16,7 @@ from ..ranges import check
 Given = Callable[[float], float] | float
 
 
-class Schedule(ABC):
+class Curve(ABC):
     """What schedules share: the check of their numbers, and of t."""
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ def as_schedule(given: Any, where: str, argument: str) -> Callable[[float], floa
 
 
 @dataclass(frozen=True)
-class Constant(Schedule):
+class Constant(Curve):
     """Always value.
 
     >>> Constant(0.1)(1000)
@@ -67,7 +67,7 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class Step(Schedule):
+class Step(Curve):
     """start decay**k, k being how many of the sizes, one after another, lie before t. One size repeats for ever.
 
     >>> [Step(0.1, 0.5, 2)(t) for t in (1, 2, 3, 5)]
@@ -94,7 +94,7 @@ class Step(Schedule):
 
 
 @dataclass(frozen=True)
-class Exp(Schedule):
+class Exp(Curve):
     """start decay**(t - 1).
 
     >>> Exp(0.1, 0.5)(3)
@@ -109,7 +109,7 @@ class Exp(Schedule):
 
 
 @dataclass(frozen=True)
-class Poly(Schedule):
+class Poly(Curve):
     """start (1 - (t - 1) / max_iter)**degree, and 0 from there on.
 
     >>> [Poly(0.1, 2, 4)(t) for t in (1, 3, 5, 6)]
@@ -125,7 +125,7 @@ class Poly(Schedule):
 
 
 @dataclass(frozen=True)
-class Inv(Schedule):
+class Inv(Curve):
     """start / (1 + (t - 1) decay)**degree.
 
     >>> Inv(0.1, 0.5, 2)(3)
@@ -141,7 +141,7 @@ class Inv(Schedule):
 
 
 @dataclass(frozen=True)
-class Linear(Schedule):
+class Linear(Curve):
     """From start at t = 1 straight to end at t = steps + 1, where it stays.
 
     >>> [Linear(0.0, 1.0, 4)(t) for t in (1, 2, 5, 9)]
@@ -161,7 +161,7 @@ class Linear(Schedule):
 
 
 @dataclass(frozen=True)
-class Cycle(Schedule):
+class Cycle(Curve):
     """low + |l1 - l0| fade(t) shape(phase) with phase = (t - 1) / period: from the lower of l0 and l1 to the higher."""
 
     l0: float
@@ -276,7 +276,7 @@ class CosAnneal(Cycle):
 
 
 @dataclass(frozen=True)
-class OneCycle(Schedule):
+class OneCycle(Curve):
     """Smith and Topin 2018: up from startval to maxval in ceil(nsteps percent_start) steps, down to endval in the rest.
 
     Both ways by half a cosine; after nsteps it stays at endval. startval is maxval / 25 unless given, endval

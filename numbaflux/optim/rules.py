@@ -1,14 +1,14 @@
-"""The rules: plain records of numbers. What they do stands in kernels/cpu/optim.py; all of them stand in RULES."""
+"""The rules that see an element at a time: plain records of numbers. What they do stands in kernels/cpu/optim.py."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from ..lowering import whole
 from ..op import DTypeError, expect
 from ..ranges import check
 from .vectors import Stage
@@ -17,6 +17,7 @@ from .vectors import Stage
 HYPER = (
     "step", "power1", "power2", "beta1", "beta2", "wait", "eta", "eps", "decay", "eta_decay", "sign_decay", "take",
     "ahead", "belief", "rectify", "ell1", "ell2", "gamma1", "gamma2", "delta", "omega", "p", "factor", "n", "size",
+    "rate", "keep", "give", "drop", "least_normal", "grid", "largest",
 )  # fmt: skip
 START = {"step": 0.0, "power1": 1.0, "power2": 1.0, "wait": 0.0, "size": 0.0}  # what steps change
 NEUTRAL = {"delta": np.inf, "factor": 1.0}  # of those that a record does not have, what is not 0
@@ -85,10 +86,17 @@ def kind(given: Any) -> str:
 class Rule(Record):
     """What changes parameters, by their gradients."""
 
+    scheduled: ClassVar[Any] = ()  # numbers that follow a schedule
+
+    def of(self, members: Sequence[Record]) -> Rule:
+        """The same rule of other members."""
+        [one] = members
+        return cast(Rule, one)
+
     def lower(self, stage: Stage) -> None:
         """The entries of one update: a pass over each stretch that is not frozen, then the count."""
         stage.passes(self.kernel, ("params", *stage.states(self.states)), (stage.gradient,))
-        stage.once("optim.tick", whole(stage.numbers, write=True))
+        stage.tick()
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ class Momentum(Rule):
 
 
 @dataclass(frozen=True)
-class Nesterov(Rule):
+class Nesterov(Momentum):
     """v = rho v + eta g; p -= rho v + eta g: Sutskever et al. 2013, the velocity looked at one step ahead.
 
     eta stands inside the velocity, as in Momentum and Flux.jl, whose v has the other sign.
@@ -128,9 +136,6 @@ class Nesterov(Rule):
     """
 
     eta: float = 0.001
-    rho: float = 0.9
-    states = ("v",)
-    kernel = "optim.momentum"
     flags = {"ahead": 1.0}
 
 
@@ -192,7 +197,7 @@ class Adam(Rule):
     eta: float = 0.001
     beta: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    states = ("m", "v")
+    states: ClassVar[Any] = ("m", "v")
     kernel = "optim.adam"
 
 
@@ -222,7 +227,7 @@ class AdamW(Rule):
 
 
 @dataclass(frozen=True)
-class RAdam(Rule):
+class RAdam(Adam):
     """Liu et al. 2020: Adam whose step is rectified by how much the mean square can be trusted.
 
     In the first steps, until that length is above 4 (as in Flux.jl; PyTorch: 5), p -= eta m / (1 - beta[0]**t).
@@ -231,16 +236,12 @@ class RAdam(Rule):
     0.001
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    states = ("m", "v")
     kernel = "optim.adam_variant"
     flags = {"rectify": 1.0}
 
 
 @dataclass(frozen=True)
-class NAdam(Rule):
+class NAdam(Adam):
     """Dozat 2016: Adam with Nesterov's momentum, beta without a schedule, as in Flux.jl.
 
     p -= eta (beta[0] m / (1 - beta[0]**(t+1)) + (1 - beta[0]) g / (1 - beta[0]**t)) / (sqrt(w) + eps), with
@@ -250,47 +251,37 @@ class NAdam(Rule):
     1e-08
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    states = ("m", "v")
     kernel = "optim.adam_variant"
     flags = {"ahead": 1.0}
 
 
 @dataclass(frozen=True)
-class AdaBelief(Rule):
+class AdaBelief(Adam):
     """Zhuang et al. 2020: Adam with (g - m)**2 + eps in place of g**2, how far the gradient is from what was expected.
 
     >>> AdaBelief().eps
     1e-16
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-16
-    states = ("m", "v")
     kernel = "optim.adam_variant"
     flags = {"belief": 1.0}
 
 
 @dataclass(frozen=True)
-class AdaMax(Rule):
+class AdaMax(Adam):
     """Kingma and Ba 2015, algorithm 2: Adam by the largest gradient, u = max(beta[1] u, |g|), in place of the root.
 
     >>> AdaMax().beta
     (0.9, 0.999)
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
     states = ("m", "u")
     kernel = "optim.adamax"
 
 
 @dataclass(frozen=True)
-class AMSGrad(Rule):
+class AMSGrad(Adam):
     """Reddi, Kale and Kumar 2018: p -= eta m / (sqrt(most) + eps), most being the largest mean square so far.
 
     As in the paper and Flux.jl nothing is corrected for the first steps, and all states start at eps.
@@ -299,9 +290,6 @@ class AMSGrad(Rule):
     ('m', 'v', 'most')
     """
 
-    eta: float = 0.001
-    beta: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
     states = ("m", "v", "most")
     kernel = "optim.amsgrad"
 
@@ -310,16 +298,14 @@ class AMSGrad(Rule):
 
 
 @dataclass(frozen=True)
-class OAdam(Rule):
+class OAdam(Adam):
     """Daskalakis et al. 2018: optimistic Adam, for games: p -= 2 step - the step before.
 
     >>> OAdam().beta
     (0.5, 0.9)
     """
 
-    eta: float = 0.001
     beta: tuple[float, float] = (0.5, 0.9)
-    eps: float = 1e-8
     states = ("m", "v", "term")
     kernel = "optim.oadam"
 
@@ -377,7 +363,7 @@ class Lion(Rule):
         return numbers | {"eta_decay": numbers.pop("decay")}
 
 
-RULES = (
+ELEMENTWISE = (
     Descent, Momentum, Nesterov, RMSProp, Rprop, Adam, AdamW, RAdam, NAdam, AdaBelief, AdaMax, AMSGrad, OAdam, AdaGrad,
     AdaDelta, Lion,
 )  # fmt: skip

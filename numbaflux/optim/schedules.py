@@ -7,7 +7,7 @@ one is built of others, numbers and any functions of t will do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 
 from ..op import DTypeError, expect
@@ -15,13 +15,13 @@ from ..ranges import check
 from .curves import (
     Constant,
     CosAnneal,
+    Curve,
     Exp,
     Given,
     Inv,
     Linear,
     OneCycle,
     Poly,
-    Schedule,
     Sin,
     SinDecay2,
     SinExp,
@@ -34,15 +34,15 @@ from .curves import (
 
 # fmt: off
 __all__ = [
-    "ComposedSchedule", "Constant", "CosAnneal", "Exp", "Interpolator", "Inv", "Linear", "Loop", "OneCycle", "Poly",
-    "Schedule", "Sequence", "Shifted", "Sin", "SinDecay2", "SinExp", "Stateful", "Step", "Triangle", "TriangleDecay2",
-    "TriangleExp", "Warmup",
+    "ComposedSchedule", "Constant", "CosAnneal", "Curve", "Exp", "Interpolator", "Inv", "Linear", "Loop", "OneCycle",
+    "Poly", "Reversed", "Sequence", "Shifted", "Shortened", "Sin", "SinDecay2", "SinExp", "Stateful", "Step",
+    "Symmetric", "Triangle", "TriangleDecay2", "TriangleExp", "Warmup", "reverse", "symmetric",
 ]
 # fmt: on
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Sequence(Schedule):
+class Sequence(Curve):
     """Sequence((schedule, n), ...): each for n steps, its t from 1; the last one goes on.
 
     >>> [Sequence((0.1, 2), (Exp(1.0, 0.5), 3))(t) for t in (1, 2, 3, 4)]
@@ -59,6 +59,11 @@ class Sequence(Schedule):
             check("schedules.steps", steps)
         object.__setattr__(self, "parts", tuple(map(tuple, parts)))
 
+    @classmethod
+    def from_fields(cls, parts: tuple[tuple[Given, int], ...]) -> Sequence:
+        """The same again, from what fields hold."""
+        return cls(*parts)
+
     def at(self, t: float) -> float:
         i = 0
         while i < len(self.parts) - 1 and t > self.parts[i][1]:
@@ -71,7 +76,7 @@ class Sequence(Schedule):
 
 
 @dataclass(frozen=True)
-class Warmup(Schedule):
+class Warmup(Curve):
     """Straight from start at t = 1 to what the schedule begins with, steps later; then the schedule, its t from 1.
 
     >>> [Warmup(Exp(1.0, 0.5), 2)(t) for t in (1, 2, 3, 4)]
@@ -88,7 +93,7 @@ class Warmup(Schedule):
 
 
 @dataclass(frozen=True)
-class Loop(Schedule):
+class Loop(Curve):
     """The first period steps of a schedule, over and over.
 
     >>> [Loop(Exp(1.0, 0.5), 2)(t) for t in (1, 2, 3, 4)]
@@ -103,7 +108,7 @@ class Loop(Schedule):
 
 
 @dataclass(frozen=True)
-class Interpolator(Schedule):
+class Interpolator(Curve):
     """schedule(ceil_fn(t / rate)): a schedule of epochs asked at each batch, rate being the batches of an epoch.
 
     >>> [Interpolator(Exp(1.0, 0.5), 3)(t) for t in (1, 3, 4)]
@@ -124,7 +129,7 @@ class Interpolator(Schedule):
 
 
 @dataclass(frozen=True)
-class Shifted(Schedule):
+class Shifted(Curve):
     """The schedule from its t = offset on: schedule(t + offset - 1).
 
     >>> Shifted(Exp(1.0, 0.5), 3)(1)
@@ -138,19 +143,85 @@ class Shifted(Schedule):
         return as_schedule(self.schedule, "Shifted", "schedule")(t + self.offset - 1)
 
 
+@dataclass(frozen=True)
+class Shortened(Curve):
+    """The first nsteps of a schedule: len() many, which can be iterated; from the last one on it stays.
+
+    >>> list(Shortened(Exp(1.0, 0.5), 3)), Shortened(Exp(1.0, 0.5), 3)(9)
+    ([1.0, 0.5, 0.25], 0.25)
+    """
+
+    schedule: Given
+    nsteps: int
+
+    def __len__(self) -> int:
+        return self.nsteps
+
+    def __iter__(self) -> Iterator[float]:
+        return (self(t) for t in range(1, self.nsteps + 1))
+
+    def at(self, t: float) -> float:
+        return as_schedule(self.schedule, "Shortened", "schedule")(min(t, self.nsteps))
+
+
+@dataclass(frozen=True)
+class Reversed(Curve):
+    """schedule(period - t), down to schedule(1), where it stays: what reverse makes.
+
+    >>> [Reversed(Exp(1.0, 0.5), 4)(t) for t in (1, 2, 3, 4)]
+    [0.25, 0.5, 1.0, 1.0]
+    """
+
+    schedule: Given
+    period: int
+
+    def at(self, t: float) -> float:
+        return as_schedule(self.schedule, type(self).__name__, "schedule")(max(self.period - t, 1))
+
+
+@dataclass(frozen=True)
+class Symmetric(Reversed):
+    """The schedule until half of the period, from there on the same backwards: what symmetric makes.
+
+    >>> [Symmetric(Exp(1.0, 0.5), 6)(t) for t in (1, 2, 3, 4, 5)]
+    [1.0, 0.5, 0.25, 0.5, 1.0]
+    """
+
+    def at(self, t: float) -> float:
+        return super().at(t if t >= self.period / 2 else self.period - t)
+
+
+def reverse(schedule: Given, period: int) -> Reversed:
+    """A schedule backwards: reverse(schedule, period)(t) = schedule(period - t) for t < period.
+
+    >>> reverse(Linear(0.0, 1.0, 4), 6)(1)
+    1.0
+    """
+    return Reversed(schedule, period)
+
+
+def symmetric(schedule: Given, period: int) -> Symmetric:
+    """A schedule there and back: schedule(t) for t < period / 2, schedule(period - t) after.
+
+    >>> symmetric(Linear(0.0, 1.0, 4), 10)(8)
+    0.25
+    """
+    return Symmetric(schedule, period)
+
+
 @dataclass(frozen=True, init=False, repr=False)
-class ComposedSchedule(Schedule):
+class ComposedSchedule(Curve):
     """A schedule whose numbers follow schedules: ComposedSchedule(Triangle(0.0, 1.0, 4), l1=Exp(1.0, 0.9)).
 
     >>> [ComposedSchedule(Triangle(0.0, 1.0, 4), l1=Step(1.0, 0.5, 4))(t) for t in (3, 7)]
     [1.0, 0.5]
     """
 
-    schedule: Schedule
+    schedule: Curve
     parameters: tuple[tuple[str, Given], ...]
 
-    def __init__(self, schedule: Schedule, **parameters: Given) -> None:
-        good = isinstance(schedule, Schedule)
+    def __init__(self, schedule: Curve, **parameters: Given) -> None:
+        good = isinstance(schedule, Curve)
         expect(good, "ComposedSchedule", "schedule", "one of nf.schedules", repr(schedule), error=DTypeError)
         known = [f.name for f in fields(schedule)]  # type: ignore[arg-type]
         for name, given in parameters.items():
@@ -158,6 +229,11 @@ class ComposedSchedule(Schedule):
             as_schedule(given, "ComposedSchedule", name)
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "parameters", tuple(parameters.items()))
+
+    @classmethod
+    def from_fields(cls, schedule: Curve, parameters: tuple[tuple[str, Given], ...]) -> ComposedSchedule:
+        """The same again, from what fields hold."""
+        return cls(schedule, **dict(parameters))
 
     def at(self, t: float) -> float:
         numbers = {name: as_schedule(given, "ComposedSchedule", name)(t) for name, given in self.parameters}
@@ -199,3 +275,9 @@ class Stateful:
 
     def __repr__(self) -> str:
         return f"Stateful({self.schedule}, t={self.t})"
+
+
+CURVES = (
+    ComposedSchedule, Constant, CosAnneal, Exp, Interpolator, Inv, Linear, Loop, OneCycle, Poly, Reversed, Sequence,
+    Shifted, Shortened, Sin, SinDecay2, SinExp, Step, Symmetric, Triangle, TriangleDecay2, TriangleExp, Warmup,
+)  # fmt: skip

@@ -3,7 +3,6 @@ segments."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from ..lowering import Build, as_buf
 from ..memory import aligned
 from ..op import DTypeError, NonFiniteError, PlanError, ShapeError, expect
 from ..plan import Plan
-from ..tree import PARAM, Leaf, fields, layers, leaves, put
-from .chain import AccumGrad, OptimiserChain
+from ..tree import PARAM, Leaf, fields, layers, leaves, put, replaced
+from .around import Average, Scheduler, changed
+from .chain import AccumGrad, Transform
 from .rules import HYPER, START, Record, Rule, kind
 from .vectors import Segment, Stage, Vectors, up
 
@@ -56,7 +56,7 @@ class OptState:
     def lower(self, build: Build) -> None:
         """The entries of one update: in a chain, first a copy of the gradients for its members to change."""
         numbers, members, vectors = as_buf(self.hyper), self.rule.members, list(self.vectors.values())
-        gradient = "scratch" if len(members) > 1 else "grads"
+        gradient = "scratch" if _changes_gradients(self.rule) else "grads"
         for i, member in enumerate(members):
             own = numbers.part(i * WORDS, WORDS)
             later = numbers.part((i + 1) * WORDS, len(members) - i - 1, WORDS)
@@ -72,6 +72,19 @@ class OptState:
             self.lower(build)
             self._update = self.version, Plan(build)
         self._update[1].run()
+        self.advance()
+
+    def advance(self) -> None:
+        """After a step: numbers that follow a schedule are those of the next one."""
+        if isinstance(self.rule, Scheduler):
+            self.change(self.rule.of(self.rule.at(self.step + 1).members))
+
+    def change(self, rule: Rule) -> None:
+        """Other numbers, in memory too; what steps count stays."""
+        self.rule = rule
+        given = [name not in START for name in HYPER]
+        for row, member in zip(self.hyper.reshape(-1, WORDS), rule.members, strict=True):
+            row[given] = member.hyper()[given]
 
     def __repr__(self) -> str:
         size = sum(s.size for s in self.segments)
@@ -127,13 +140,17 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]]) -> Vecto
             start = member.start(name)
             for s in segments if start else ():  # what lies between them stays 0
                 s.of(state)[...] = start
-    vectors = Vectors(vector(), vector(), vector(size if len(rule.members) > 1 else 0), states, segments)
+    vectors = Vectors(vector(), vector(), vector(size if _changes_gradients(rule) else 0), states, segments)
     for s, tied in zip(segments, group, strict=True):
         view = s.of(vectors.params)
         view[...] = tied[0].array
         for leaf in tied:
             put(leaf.owner, leaf.key, view)
     return vectors
+
+
+def _changes_gradients(rule: Rule) -> bool:
+    return any(isinstance(member, Transform) for member in rule.members)
 
 
 def _prefix(rule: Rule, i: int) -> str:
@@ -249,14 +266,42 @@ def adjust(opt_state: OptState, **numbers: float) -> None:
     0.0001
     """
     rule = opt_state.rule
-    known = {name for member in rule.members for name in member.adjustable}
+    known = {name for member in rule.members for name in member.adjustable} - {*rule.scheduled}
     unknown = sorted(set(numbers) - known)
-    expect(not unknown, "adjust", "numbers", f"of {type(rule).__name__}: {sorted(known)}", str(unknown))
-    members: list[Any] = [
-        dataclasses.replace(m, **{k: v for k, v in numbers.items() if k in m.adjustable})  # type: ignore[type-var]
-        for m in rule.members
-    ]
-    opt_state.rule = OptimiserChain(*members) if isinstance(rule, OptimiserChain) else members[0]
-    given = [name not in START for name in HYPER]
-    for row, member in zip(opt_state.hyper.reshape(-1, WORDS), members, strict=True):
-        row[given] = member.hyper()[given]
+    cure = f"{rule.scheduled} follow schedules" if set(unknown) & {*rule.scheduled} else ""
+    expect(not unknown, "adjust", "numbers", f"of {type(rule).__name__}: {sorted(known)}", str(unknown), cure)
+    opt_state.change(changed(rule, **numbers))
+
+
+def ema(opt_state: OptState, model: Any) -> Any:
+    """The model with the averages of its weights that nf.EMA keeps: new arrays; buffers and the rest are shared.
+
+    Before the first step the weights themselves. Raises where the state is not that of the model, or has no EMA.
+
+    >>> import numbaflux as nf
+    >>> model = nf.Dense(2, 1)
+    >>> state = nf.setup(nf.EMA(nf.Adam(), decay=0.99), model)
+    >>> nf.update(state, model, nf.gradient(lambda m: m(np.ones((1, 2), np.float32)).sum(), model))
+    >>> average = nf.ema(state, model)
+    >>> bool(np.allclose(average.weight, model.weight)), average.weight is model.weight
+    (True, False)
+    """
+    _same_state(opt_state, "ema")
+    rule = opt_state.rule
+    found = [i for i, member in enumerate(rule.members) if isinstance(member, Average)]
+    cure = "nf.setup(nf.EMA(rule), model)"
+    expect(bool(found), "ema", "opt_state", "of a rule nf.EMA(...)", repr(rule), cure, PlanError)
+    name = f"{found[-1]}.mean"
+    share = 1.0 - opt_state.hyper[found[-1] * WORDS + HYPER.index("power1")]
+    made: dict[int, np.ndarray] = {}  # tied arrays stay one
+
+    def averaged(path: str, kind: str, x: Any) -> Any:
+        if kind != PARAM or not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            return x
+        place = opt_state.find(x)
+        expect(place is not None, "ema", path, "an array that opt_state holds", "another", "call nf.setup again",
+               PlanError)  # fmt: skip
+        v, s = place  # type: ignore[misc]
+        return made.setdefault(id(s), (s.of(v.states[name]) / share).astype(x.dtype) if share else x.copy())
+
+    return replaced(model, averaged)

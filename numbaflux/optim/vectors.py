@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..lowering import Buf, Build, as_buf, cut, elements_block, whole
+from ..lowering import Array, Buf, Build, as_buf, cut, elements_block, whole
 
+FLOAT64 = np.dtype(np.float64)
 ALIGN = 16  # elements: each segment starts on a cache line of its own
 
 
@@ -51,16 +52,17 @@ class Vectors:
     def buf(self, name: str, s: Segment) -> Buf:
         return self.bufs[name].part(s.start, *s.shape)
 
-    def runs(self) -> Iterator[tuple[int, int]]:
-        """Stretches of segments that are not frozen."""
+    def runs(self, wanted: Callable[[Segment], bool] = lambda s: True) -> Iterator[tuple[int, int]]:
+        """Stretches of wanted segments that are not frozen."""
         start = end = 0
         for s in self.segments:
-            if s.frozen:
+            skip = s.frozen or not wanted(s)
+            if skip:
                 if end > start:
                     yield start, end
                 start = s.start + up(s.size)
             end = s.start + up(s.size)
-            start = end if s.frozen else start
+            start = end if skip else start
         if end > start:
             yield start, end
 
@@ -84,10 +86,13 @@ class Stage:
     gradient: str
     prefix: str
 
-    def passes(self, kernel: str, written: tuple[str, ...], read: tuple[str, ...] = (), numbers: bool = True) -> None:
-        """kernel(*written, *read, numbers) over each stretch that is not frozen."""
+    def passes(
+        self, kernel: str, written: tuple[str, ...], read: tuple[str, ...] = (), numbers: bool = True,
+        wanted: Callable[[Segment], bool] = lambda s: True,
+    ) -> None:  # fmt: skip
+        """kernel(*written, *read, numbers) over each stretch of wanted segments that is not frozen."""
         for v in self.vectors:
-            for start, end in v.runs():
+            for start, end in v.runs(wanted):
                 size = end - start
                 out, given = ([v.bufs[name].part(start, size) for name in names] for names in (written, read))
                 self.over(size, kernel, *(cut(b, write=True) for b in out), *map(cut, given),
@@ -101,6 +106,31 @@ class Stage:
     def once(self, kernel: str, *args: Any) -> None:
         """An entry of one tile."""
         self.build.add(kernel, *args, rows=1, block=1, commits=True)
+
+    def tick(self) -> None:
+        """The step is counted."""
+        self.once("optim.tick", whole(self.numbers, write=True))
+
+    def blend(self, y: Buf, x: Buf, pair: Buf) -> None:
+        """y = pair[0] y + pair[1] x"""
+        self.over(y.size, "optim.blend", cut(y, write=True), cut(x), whole(pair), whole(self.numbers))
+
+    def norm(self, parts: list[Buf]) -> Buf:
+        """Slots, one a tile, of the norm of all parts together: of sums over tiles, taken in the order of the tiles,
+        relative to each tile's largest element: so its bits do not depend on threads, and no power overflows."""
+        counts = [-(-part.size // elements_block(part.size, 1)) for part in parts]
+        slots, at = self.build.temp((sum(counts), 2), FLOAT64), 0
+        for part, count in zip(parts, counts, strict=True):
+            slot = Array(slots.part(2 * at, 2 * count), (2,), per_tile=2, write=True)
+            self.over(part.size, "optim.norm", slot, cut(part), whole(self.numbers), fixed=True)
+            at += count
+        return slots
+
+    def trust(self, over: Buf, under: Buf, numbers: Buf) -> Buf:
+        """What a step keeps, and the rate times the ratio of two norms, as blend takes them."""
+        pair = self.build.temp((2,), FLOAT64)
+        self.once("optim.trust", whole(pair, write=True), whole(over), whole(under), whole(numbers))
+        return pair
 
     def states(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self.prefix + name for name in names)

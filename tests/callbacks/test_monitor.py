@@ -123,6 +123,20 @@ def test_plateau_is_that_of_pytorch(patience, cooldown, min_delta, mode):
         assert rates(walk, nf.Plateau("loss", 0.5, patience, cooldown, 0.01, min_delta, mode)) == expected
 
 
+@pytest.mark.parametrize("threshold", [1e-4, 0.03, 0.2])
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_threshold_is_a_share_of_the_best_as_in_pytorch(threshold, mode):
+    torch = pytest.importorskip("torch")
+    for walk in (*WALKS, [x - 41.0 for x in WALKS[0]]):
+        optimiser = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+        other = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode, 0.5, 1, threshold, "rel", eps=0.0)
+        expected = []
+        for value in walk:
+            other.step(value)
+            expected.append(optimiser.param_groups[0]["lr"])
+        assert rates(walk, nf.Plateau("loss", 0.5, 2, mode=mode, threshold=threshold)) == expected
+
+
 def test_plateau_by_hand():
     found = rates([5, 5, 5, 4, 4, 4, 4, 4], nf.Plateau("loss", factor=0.1, patience=2, min_eta=0.02))
     assert found == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.05, 0.02, 0.02, 0.02])
@@ -164,7 +178,7 @@ def test_wrong_arguments(kind, options, error, text):
         kind(**options)
 
 
-@pytest.mark.parametrize("rule", [nf.AdaDelta(), nf.Rprop()])
+@pytest.mark.parametrize("rule", [nf.AdaDelta(), nf.Rprop(), nf.Scheduler(nf.Descent(), eta=0.1)])
 def test_plateau_of_a_rule_whose_eta_cannot_change(rule):
     training = fresh(rule)
     text = f"^Plateau: the rule must be one with an eta that can be adjusted, got {type(rule).__name__}"

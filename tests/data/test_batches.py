@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numbaflux as nf
-from numbaflux.data import batch, batch_sequence, batchseq, chunk, oversample, unbatch, undersample
+from numbaflux.data import batch, batch_sequence, batchseq, chunk, oversample, rpad_constant, unbatch, undersample
 from numbaflux.op import DTypeError, RangeError, ShapeError
 
 X = np.arange(12.0).reshape(6, 2)
@@ -59,6 +59,44 @@ def test_chunks(n, k):
         by_number = chunk(x, k)
         assert [part.tolist() for part in by_number] == [part.tolist() for part in np.array_split(x, k)]
         assert all(np.shares_memory(part, x) for part in by_number)
+
+
+@given(st.lists(st.integers(0, 4), max_size=6), st.integers(1, 4))
+def test_chunks_of_listed_sizes(sizes, last):
+    sizes = [*sizes, last]
+    n = sum(sizes)
+    x, names = np.arange(2.0 * n).reshape(n, 2), [str(i) for i in range(n)]
+    expected = np.split(x, np.cumsum(sizes)[:-1])
+    for told in ({"sizes": sizes}, {"parts": np.repeat(np.arange(len(sizes)), sizes)}):
+        got = chunk((x, names), **told)
+        assert [part.tolist() for part, _ in got] == [part.tolist() for part in expected]
+        assert [name for _, part in got for name in part] == names and np.shares_memory(got[-1][0], x)
+
+
+def test_documented_chunks_of_mlutils():
+    x = np.arange(1, 21).reshape(4, 5)
+    assert [part.tolist() for part in chunk(x, 2, axis=1)] == [x[:, :3].tolist(), x[:, 3:].tolist()]
+    assert chunk(x, size=2)[1].tolist() == x[2:].tolist() and chunk(np.arange(1, 7), sizes=[2, 4])[1].tolist() == [
+        3,
+        4,
+        5,
+        6,
+    ]
+    y = chunk(x.T, parts=[0, 0, 2, 2, 3])
+    assert [part.shape for part in y] == [(2, 4), (0, 4), (2, 4), (1, 4)] and y[3].tolist() == x.T[4:].tolist()
+    assert [part.tolist() for part in chunk(x, parts=[0, 0, 1, 1], axis=0)] == [x[:2].tolist(), x[2:].tolist()]
+    assert [part.shape for part in chunk((x, x[0]), size=3, axis=-1)[0]] == [(4, 3), (3,)]
+
+
+def test_documented_padding_of_mlutils():
+    x = np.array([[1, 2], [3, 4]])
+    assert rpad_constant([1, 2], 4, -1).tolist() == [1, 2, -1, -1] and rpad_constant([1, 2, 3], 2).tolist() == [1, 2, 3]
+    assert rpad_constant(x, 4, dims=0).tolist() == [[1, 2], [3, 4], [0, 0], [0, 0]]
+    assert rpad_constant(x, 4).tolist() == [[1, 2, 0, 0], [3, 4, 0, 0], [0] * 4, [0] * 4]
+    assert rpad_constant(x, (3, 4)).tolist() == [[1, 2, 0, 0], [3, 4, 0, 0], [0] * 4]
+    assert rpad_constant(x, [3, 2], 9, dims=[1, 0]).tolist() == [[1, 2, 9], [3, 4, 9]]
+    grad = nf.gradient(lambda x: (rpad_constant(x, (3, 4), 5.0) ** 2).sum(), x.astype(np.float32))
+    assert grad.tolist() == [[2, 4], [6, 8]] and rpad_constant(np.ones(1, bool), 2, False).tolist() == [True, False]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.floats(0.05, 1.0), st.booleans(), st.integers(0, 3))
@@ -122,8 +160,29 @@ def test_one_hot_labels_stay_compact():
         (lambda: batchseq([[1]], float("nan")), DTypeError, "batchseq: pad must be a number of int64, got nan"),
         (lambda: batchseq([[1.0]], "a"), DTypeError, "batchseq: pad must be a number of float64, got 'a'"),
         (lambda: batchseq([["a"]]), DTypeError, "batchseq: pad must be a number of <U1, got 0"),
-        (lambda: chunk(X), DTypeError, "chunk: n or size must be given, and not both, got neither"),
-        (lambda: chunk(X, 2, 3), DTypeError, "chunk: n or size must be given, and not both, got n=2, size=3"),
+        (lambda: chunk(X), DTypeError, "chunk: n, size, sizes or parts must be given, and one of them alone, got none"),
+        (lambda: chunk(X, 2, 3), DTypeError,
+         "chunk: n, size, sizes or parts must be given, and one of them alone, got n=2, size=3"),
+        (lambda: chunk(X, sizes=[2, 3]), ShapeError,
+         "chunk: sizes must be counts that add up to the 6 samples, got [2, 3]"),
+        (lambda: chunk(X, sizes=[-1, 7]), ShapeError,
+         "chunk: sizes must be counts that add up to the 6 samples, got [-1, 7]"),
+        (lambda: chunk(X, sizes=[6.0]), DTypeError, "chunk: sizes must be integers, got float64"),
+        (lambda: chunk(X, parts=[0, 1]), ShapeError, "chunk: parts must be of shape (6,), got (2,)"),
+        (lambda: chunk(X, parts=[0, 0, 1, 1, 0, 2]), RangeError,
+         "chunk: parts must be numbers from 0, none below the one before it, got [0, 0, 1, 1, 0, 2]"),
+        (lambda: chunk(X, parts=[-1, 0, 0, 0, 0, 0]), RangeError,
+         "chunk: parts must be numbers from 0, none below the one before it, got [-1, 0, 0, 0, 0, 0]"),
+        (lambda: chunk(["a"], 1, axis=1), DTypeError, "chunk: data must be arrays, where axis is not 0, got list"),
+        (lambda: chunk(X, 2, axis=2), ShapeError, "chunk: axis must be in -2..1, got 2"),
+        (lambda: rpad_constant([1], 2, 0.5), DTypeError, "rpad_constant: value must be a number of int64, got 0.5"),
+        (lambda: rpad_constant([1], -1), ShapeError,
+         "rpad_constant: n must be a length of 0 or more, or 1 of them for as many different axes, got -1"),
+        (lambda: rpad_constant(X, (7, 8, 9)), ShapeError,
+         "rpad_constant: n must be a length of 0 or more, or 2 of them for as many different axes, got (7, 8, 9)"),
+        (lambda: rpad_constant(X, 7, dims=(0, -2)), ShapeError,
+         "rpad_constant: n must be a length of 0 or more, or 2 of them for as many different axes, got 7"),
+        (lambda: rpad_constant(X, 7, dims=2), ShapeError, "rpad_constant: axis must be in -2..1, got 2"),
         (lambda: chunk(X, 7), RangeError, "chunk: n must be at most the 6 samples, got 7"),
         (lambda: oversample(X, [0, 1]), ShapeError, "oversample: labels must be of shape (6,), got shape (2,)"),
         (lambda: undersample(X, np.eye(6)), ShapeError, "undersample: labels must be of shape (6,), got shape (6, 6)"),

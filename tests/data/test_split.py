@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import numbaflux as nf
 from numbaflux.data import ObsView, shuffleobs, splitobs
 from numbaflux.op import DTypeError, Error, RangeError, ShapeError
 from numbaflux.rng import Generator, default, seed
@@ -153,6 +154,18 @@ def test_messages_of_at(at, error, message):
     assert str(caught.value) == f"splitobs: at must be {message}"
 
 
+@given(st.lists(st.sampled_from(["no", "yes", "maybe"]), min_size=1, max_size=20))
+def test_positions_and_counts_of_labels(labels):
+    found, counts = nf.group_indices(labels), nf.group_counts(labels)
+    assert list(found) == list(counts) == list(dict.fromkeys(labels))
+    for name, index in found.items():
+        assert index.tolist() == [i for i, label in enumerate(labels) if label == name]
+        assert counts[name] == labels.count(name)
+    numbered = nf.onehotbatch(labels, ["no", "yes", "maybe"])
+    assert list(nf.group_counts(numbered).values()) == list(counts.values())
+    assert [index.tolist() for index in nf.group_indices(numbered).values()] == [i.tolist() for i in found.values()]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -170,6 +183,16 @@ def test_messages_of_at(at, error, message):
             lambda: splitobs((X, X[:3])),
             ShapeError,
             "splitobs: data must be of equal numbers of samples, got 5 in data[0], 3 in data[1]",
+        ),
+        (
+            lambda: nf.group_indices(X),
+            ShapeError,
+            f"group_indices: labels must be of shape (5,), got shape {X.shape}",
+        ),
+        (
+            lambda: nf.group_counts([]),
+            ShapeError,
+            "group_counts: data must be of one sample or more, got 0 in data",
         ),
         (
             lambda: shuffleobs(None),

@@ -1,11 +1,13 @@
 """@nf.layer: what its fields mean, how it shows itself, what an optimiser state may hold."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
 
 import numbaflux as nf
+from numbaflux.layers.layer import one_line
 from numbaflux.tree import leaves
 
 
@@ -96,6 +98,23 @@ def test_repr_of_a_layer_without_children_shows_its_fields():
     assert repr(Shift(np.ones(3, np.float32))) == (
         "Shift(by=3, mode='up', f=relu),                  # 3 parameters\n# 1 arrays, 3 parameters, 12 bytes"
     )
+
+
+@pytest.mark.parametrize(
+    ("layer", "line"),
+    [
+        (nf.Chain(), "Chain()"),
+        (nf.Parallel(nf.cat, nf.Dense(2, 3), nf.relu), "Parallel(connection=cat, Dense(2, 3), relu)"),
+        (nf.PairwiseFusion(nf.add, deep=nf.Dense(2, 3), wide=nf.Chain(nf.tanh)),
+         "PairwiseFusion(connection=add, deep=Dense(2, 3), wide=Chain(tanh))"),
+        (nf.Maxout(nf.Scale(3), nf.SkipConnection(nf.tanh, nf.add)),
+         "Maxout(Scale(3), SkipConnection(layer=tanh, connection=add))"),
+        (scale(), "Scale(factor=3, seen=2, inner=Dense(2, 3), blocks=[Dense(3, 3, tanh), relu], power=1)"),
+        (functools.partial(nf.leakyrelu, a=0.1), "leakyrelu(a=0.1)"),
+    ],
+)  # fmt: skip
+def test_a_layer_in_one_line(layer, line):
+    assert one_line(layer) == line
 
 
 @pytest.mark.parametrize(

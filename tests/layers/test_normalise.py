@@ -99,6 +99,25 @@ def test_it_stands_in_a_model_and_is_not_trained(tmp_path):
     assert nf.f64(model)[0].mean.dtype == np.float64
 
 
+@pytest.mark.parametrize(("axis", "shape"), [(0, (5, 3)), (1, (5, 3)), ((0, 1), (4, 3, 2)), (None, (6,))])
+def test_rescaled_values(axis, shape):
+    x = nf.Generator(0).normal(shape, dtype=np.float64)
+    low, high = x.min(axis=axis, keepdims=True), x.max(axis=axis, keepdims=True)
+    np.testing.assert_allclose(nf.rescale(x, axis), (x - low) / (high - low + 1e-5), rtol=1e-12, atol=1e-15)
+    y = nf.rescale(x, axis, eps=1e-12)
+    assert y.min() == 0 and abs(y.max() - 1) < 1e-10
+    nf.check_gradients(lambda x: (nf.rescale(x, axis) ** 2).sum(), x)
+
+
+def test_rescale_is_saved_by_name_and_a_constant_is_zero(tmp_path):
+    model = nf.Chain(nf.rescale, nf.Dense(2, 1))
+    nf.save(tmp_path / "m.h5", model)
+    assert nf.load(tmp_path / "m.h5")[0] is nf.rescale
+    assert nf.rescale(np.full((3, 1), 7, np.float32)).tolist() == [[0.0]] * 3
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    assert np.array_equal(nf.compile(nf.rescale)(x), nf.rescale(x))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

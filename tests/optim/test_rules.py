@@ -28,6 +28,7 @@ CASES = [
     nf.AdaMax(), nf.AdaMax(0.1, (0.5, 0.8), 1e-3), nf.AMSGrad(), nf.AMSGrad(0.01, (0.5, 0.6), 1e-2),
     nf.OAdam(), nf.OAdam(0.1, (0.9, 0.95), 1e-3), nf.AdaGrad(), nf.AdaGrad(0.01, 1e-2),
     nf.AdaDelta(), nf.AdaDelta(0.5, 1e-3), nf.Lion(), nf.Lion(0.01, (0.5, 0.8), 0.1),
+    nf.LAMB(), nf.LAMB(0.1, (0.8, 0.9), 1e-3, 0.05), nf.Muon(), nf.Muon(0.05, 0.5, 0.1, 0.01, (0.8, 0.9), 1e-3),
 ]  # fmt: skip
 
 

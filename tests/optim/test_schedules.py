@@ -79,13 +79,17 @@ CASES = [
     (S.Interpolator(S.Exp(1.0, 0.5), 4), lambda t: 0.5 ** (math.ceil(t / 4) - 1)),
     (S.Interpolator(S.Exp(1.0, 0.5), 0.5, math.floor), lambda t: 0.5 ** (2 * t - 1)),
     (S.Shifted(S.Inv(1.0, 1.0, 1.0), 5), lambda t: 1 / (t + 4)),
+    (S.Shortened(S.Exp(1.0, 0.9), 7), lambda t: 0.9 ** (min(t, 7) - 1)),
+    (S.reverse(S.Inv(1.0, 0.5, 1.0), 30), lambda t: 1 / (1 + (29 - t) * 0.5) if t < 30 else 1.0),
+    (S.symmetric(S.Inv(1.0, 0.5, 1.0), 31), lambda t: 1 / (1 + (min(t, max(31 - t, 1)) - 1) * 0.5)),
+    (S.symmetric(lambda t: t * t, 12), lambda t: t * t if t < 6 else max(12 - t, 1) ** 2),
     (S.ComposedSchedule(S.Triangle(0.1, 0.4, 9), l1=S.Step(0.4, 0.5, 9), l0=0.0),
      lambda t: cycle(0.0, 0.4 * 0.5 ** ((t - 1) // 9), 9, triangle)(t)),
 ]  # fmt: skip
 
 
 def test_every_schedule_has_a_case():
-    made = {type(schedule).__name__ for schedule, _ in CASES} | {"Schedule", "Stateful"}
+    made = {type(schedule).__name__ for schedule, _ in CASES} | {"Curve", "Stateful", "reverse", "symmetric"}
     assert made == set(S.__all__)
 
 
@@ -177,7 +181,15 @@ def test_a_stateful_schedule_counts_for_itself():
     assert next(seen) == 1.0 and next(S.Stateful(0.5)) == 0.5
 
 
+def test_a_shortened_schedule_can_be_gone_through():
+    few = S.Shortened(S.Triangle(0.0, 1.0, 4), 6)
+    assert len(few) == 6 and list(few) == [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
+
+
 CALLS = [
+    (lambda: S.Shortened(1.0, 0), nf.RangeError, "schedules: nsteps must be an integer in [1, 2**63), got 0"),
+    (lambda: S.reverse("x", 3), nf.DTypeError, "Reversed: schedule must be a number or a schedule, got 'x'"),
+    (lambda: S.symmetric(1.0, 0.5), nf.DTypeError, "schedules: period must be an integer in [1, 2**63), got 0.5"),
     (lambda: S.Exp(0.1, 0.9)(0), nf.RangeError, "schedules: t must be a number in [1, inf), got 0"),
     (lambda: S.Exp(0.1, 0.9)("1"), nf.DTypeError, "schedules: t must be a number in [1, inf), got '1'"),
     (lambda: S.Exp("a", 0.9), nf.DTypeError, "schedules: start must be a number in (-inf, inf), got 'a'"),

@@ -202,7 +202,8 @@ def test_what_is_frozen_stays_bit_for_bit(rule, compiled):
     nf.freeze(state, "0")
     before = everything(model, state)
     first = {name: bits(model)[name] for name in ("0.weight", "0.bias")}
-    vectors = state.vectors[np.dtype(np.float32)].states.values()
+    states = state.vectors[np.dtype(np.float32)].states
+    vectors = [v for name, v in states.items() if not (isinstance(rule, nf.EMA) and name == "1.mean")]  # which goes on
     kept = [s.of(v).tobytes() for s in state.segments[:2] for v in vectors]
     for _ in range(3):
         train()

@@ -1,9 +1,9 @@
 """Slow, obvious NumPy oracles, one function an operation, under the operation's name. They share nothing with the
 library."""
 
-from . import activation, conv, dense, elementwise, move, norm, pool, random, reduce, softmax
+from . import activation, attention, conv, ctc, dense, elementwise, move, norm, pool, random, reduce, scatter, softmax
 
-MODULES = (conv, elementwise, activation, reduce, move, dense, pool, softmax, norm, random)
+MODULES = (attention, conv, ctc, elementwise, activation, reduce, move, scatter, dense, pool, softmax, norm, random)
 
 
 def oracle(name):

@@ -124,10 +124,35 @@ def lion(rule, p, g, s, t):
     return p - rule.eta * (np.sign(b1 * m + (1 - b1) * g) + rule.decay * p)
 
 
+def lamb(rule, p, g, s, t):
+    b1, b2 = rule.beta
+    m, v = moments(rule, g, s)
+    r = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + rule.eps) + rule.decay * p
+    long, short = np.sqrt((p**2).sum()), np.sqrt((r**2).sum())
+    return p - rule.eta * (long / short if long > 0 and short > 0 else 1) * r
+
+
+def muon(rule, p, g, s, t):
+    if p.ndim < 2:
+        b1, b2 = rule.beta
+        m, v = moments(rule, g, s)
+        step = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + rule.eps)
+        return p - rule.adam_eta * (step + rule.decay * p)
+    s["m"] = rule.rho * s.get("m", 0) + (1 - rule.rho) * g
+    x = (rule.rho * s["m"] + (1 - rule.rho) * g).reshape(-1, p.shape[-1])
+    norm = np.sqrt((x**2).sum())
+    left, sizes, right = np.linalg.svd(x / norm if norm > 0 else x, full_matrices=False)
+    for _ in range(5):  # the iteration is one polynomial of each singular value
+        sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
+    scale = np.sqrt(max(1, x.shape[1] / x.shape[0]))
+    return p - rule.eta * (scale * (left * sizes @ right).reshape(p.shape) + rule.decay * p)
+
+
 RULES = {
     "Descent": descent, "Momentum": momentum, "Nesterov": sign_of_velocity, "RMSProp": rmsprop, "Rprop": rprop,
     "Adam": adam, "AdamW": adam, "RAdam": radam, "NAdam": nadam, "AdaBelief": adabelief, "AdaMax": adamax,
     "AMSGrad": amsgrad, "OAdam": oadam, "AdaGrad": adagrad, "AdaDelta": adadelta, "Lion": lion,
+    "LAMB": lamb, "Muon": muon,
 }  # fmt: skip
 
 
@@ -151,18 +176,32 @@ TRANSFORMS = {
 }
 
 
+BFLOAT16 = 2.0**-7  # between 1 and the next number
+
+
+def rounded(x, dtype):
+    """To the nearest number of the format, ties to even, kept from infinity."""
+    if dtype == "float16":
+        return np.clip(x, -65504, 65504).astype(np.float16).astype(np.float64)
+    exponent = np.maximum(np.floor(np.log2(np.maximum(np.abs(x), 1e-300))), -126)
+    return np.round(x / (BFLOAT16 * 2.0**exponent)) * BFLOAT16 * 2.0**exponent
+
+
 class Oracle:
-    """Parameters by name, changed step by step as a rule or chain says."""
+    """Parameters by name, changed step by step as a rule, a chain, or a rule around one of them says."""
 
     def __init__(self, rule, params):
         self.params = {k: np.array(p, np.float64) for k, p in params.items()}
-        self.gathered, self.states = {}, {k: {} for k in params}
+        self.full = dict(self.params)
+        self.gathered, self.states, self.means = {}, {k: {} for k in params}, {k: 0 for k in params}
         self.step = 0
         self.rule = rule
 
     def update(self, grads):
         gs = {k: np.array(g, np.float64) for k, g in grads.items()}
-        *before, rule = self.rule.members
+        members = list(self.rule.members)
+        after = [members.pop() for m in members[::-1] if type(m).__name__ in ("Average", "Rounded")][::-1]
+        *before, rule = members
         for i, member in enumerate(before):
             if type(member).__name__ == "AccumGrad":
                 seen = self.gathered.setdefault(i, [])
@@ -175,4 +214,16 @@ class Oracle:
                 gs = TRANSFORMS[type(member).__name__](member, self.params, gs)
         self.step += 1
         for k, p in self.params.items():
+            rest = self.full[k] - p
             self.params[k] = RULES[type(rule).__name__](rule, p, gs[k], self.states[k], self.step)
+            self.full[k] = self.params[k] + rest
+            for member in after:
+                if type(member).__name__ == "Rounded":
+                    self.params[k] = rounded(self.full[k], member.dtype)
+                else:
+                    self.means[k] = member.decay * self.means[k] + (1 - member.decay) * self.params[k]
+
+    def averages(self):
+        """What nf.ema shows."""
+        decay = next(m.decay for m in self.rule.members if type(m).__name__ == "Average")
+        return {k: mean / (1 - decay**self.step) for k, mean in self.means.items()}

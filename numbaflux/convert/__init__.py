@@ -1,0 +1,5 @@
+"""Weights of PyTorch and Keras models for numbaflux's: which array becomes which, and how its axes are turned."""
+
+from .convert import convert
+
+__all__ = ["convert"]
