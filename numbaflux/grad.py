@@ -15,8 +15,8 @@ from .tree import PARAM, replaced
 
 
 class Backward:
-    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, which inputs' gradients are wanted,
-    and apply to build on.
+    """What a gradient rule sees of a call: inputs x and y (all: inputs, outs), attrs, the numbers of the inputs whose
+    gradients are wanted, and apply to build on.
 
     Values stand there under the levels still open: those of gradients inside, which are done, must not come back.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from . import lowering
 from .kernels.table import IMAGES
 from .lowering import CACHE, Array, Buf, Build, Int, Num, cut, samples, up
 
@@ -64,14 +65,14 @@ def written(b: Build, out: Buf, t: Buf) -> None:
     add(b, "lanes.from_lanes", cut(out, out.size, write=True), as_lanes(t), Int(size), n=n, work=0.3 * out.size)
 
 
-def elementwise(b: Build, kernel: Any, out: Buf, *ins: Buf, numbers: Any = (), cost: float = 0.5) -> bool:
-    """A kernel over elements in lanes, where all inputs are there already; False where they are not."""
+def elementwise(b: Build, kernel: Any, out: Buf, *ins: Buf, numbers: Any = (), cost: float = 0.5) -> None:
+    """A kernel over elements: in lanes where all inputs are there already, else over the plain arrays."""
     if len(out.shape) < 2 or not has(b, *ins) or any(x.shape != out.shape for x in ins):
-        return False
+        lowering.elementwise(b, kernel, out, *ins, numbers=numbers, cost=cost)
+        return
     n = out.shape[0]
     t = temp(b, n, features(out), out)
     arrays = [as_lanes(t, write=True), *(as_lanes(b.lanes[_key(x)]) for x in ins)]
     given: list[Int | Num] = list(numbers)
     add(b, kernel, *arrays, *given, n=n, work=cost * t.size)
     written(b, out, t)
-    return True

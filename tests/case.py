@@ -12,7 +12,8 @@ import numpy as np
 
 from numbaflux import Value, apply
 from numbaflux.ops.norm import MOMENTS
-from tests.reference import oracle
+from numbaflux.ops.recurrent import RECURRENT as STEPS
+from tests.reference import oracle, recurrent
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -102,13 +103,26 @@ class Case:
 MAXIMA = {"max_grad": "max", "maxpool_grad": "maxpool", "maxpool_pick": "maxpool"}
 
 
-def own_statistics(case: Case, xs: list[Any]) -> list[Any]:
-    """The statistics that norm is given are those of its x; where that is differentiated, so are they."""
-    x, differentiated = xs[0], isinstance(xs[0], Value) and xs[0].levels
-    if case.name not in ("norm", "norm_grad") or (isinstance(x, Value) and not differentiated):
-        return xs
+def _own_moments(case: Case, xs: list[Any], traced: bool) -> list[Any]:
     view = {"lead": xs[1].ndim - 2, "groups": xs[1].shape[-1]}
-    return [x, apply(MOMENTS, x, **view) if differentiated else oracle("moments")(x, **view), *xs[2:]]
+    return [xs[0], apply(MOMENTS, xs[0], **view) if traced else oracle("moments")(xs[0], **view), *xs[2:]]
+
+
+def _own_steps(case: Case, xs: list[Any], traced: bool) -> list[Any]:
+    attrs = {"kind": case.attrs["kind"], "reverse": case.attrs["reverse"], "keep": True}
+    y, _, _, cells, gates = apply(STEPS, *xs[:8], **attrs) if traced else recurrent.all_steps(*xs[:8], **attrs)
+    return [*xs[:8], y, cells, gates, *xs[11:]]
+
+
+OWN = {"norm": _own_moments, "norm_grad": _own_moments, "recurrent_grad": _own_steps}
+
+
+def own_statistics(case: Case, xs: list[Any]) -> list[Any]:
+    """What some operations are given of another's results is what that gives for their own x; where this is
+    differentiated, so is that."""
+    values = [x for x in xs if isinstance(x, Value)]
+    traced = any(x.levels for x in values)
+    return xs if case.name not in OWN or (values and not traced) else OWN[case.name](case, xs, traced)
 
 
 def fix(case: Case, xs: list[Any]) -> list[Any]:

@@ -41,6 +41,7 @@ from tests.cases_ctc import CTC
 from tests.cases_norm import NORM
 from tests.cases_pool import POOL
 from tests.cases_random import RANDOM
+from tests.cases_recurrent import RECURRENT
 from tests.cases_scatter import SCATTER
 from tests.reference import oracle
 
@@ -280,7 +281,8 @@ SOFTMAX = (
 )  # fmt: skip
 
 ROWS: dict[str, Row] = dict(
-    ELEMENTWISE + ACTIVATION + REDUCE + MOVE + SCATTER + PRODUCTS + SOFTMAX + CONV + POOL + NORM + RANDOM + CTC
+    ELEMENTWISE + ACTIVATION + REDUCE + MOVE + SCATTER + PRODUCTS + SOFTMAX + CONV + POOL + NORM + RECURRENT + RANDOM
+    + CTC
     + ATTENTION
 )  # fmt: skip
 CASES = [case for row in ROWS.values() for case in row.cases]

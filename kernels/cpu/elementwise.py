@@ -67,8 +67,6 @@ minimum = binary("minimum", scalar.minimum)
 # The output is of bool, or 0 and 1 of any type.
 less = binary("less", operator.lt)
 less_equal = binary("less_equal", operator.le)
-greater = binary("greater", operator.gt)
-greater_equal = binary("greater_equal", operator.ge)
 equal = binary("equal", operator.eq)
 not_equal = binary("not_equal", operator.ne)
 

@@ -76,7 +76,7 @@ class _Recurrent:
     bidirectional: bool
     return_state: bool
 
-    cell: ClassVar[type[_Cell]]
+    cell: ClassVar[Callable[..., _Cell]]
 
     def _set(
         self, n_in: int, n_out: int, *more: Any, layers: int, bidirectional: bool, dropout: float, return_state: bool,
@@ -157,11 +157,11 @@ def _lengths(name: str, lengths: Any, n: int) -> Any:
 
 @layer
 class RNN(_Recurrent):
-    """A recurrent layer h' = activation(x Wi + h Wh + bias): x (n, steps, in) -> y (n, steps, out), the state of each step.
+    """h' = activation(x Wi + h Wh + bias) over all steps: x (n, steps, in) -> y (n, steps, out), all states.
 
     layers: how many on top of each other, with dropout between them; bidirectional: a second one from the end, y is
-    (n, steps, 2 * out); return_state: (y, last state), of several cells with an axis of cells in front; trainable_state:
-    the first state is trained. One sequence (steps, in) will do.
+    (n, steps, 2 * out); return_state: (y, last state), of several cells with an axis of cells in front;
+    trainable_state: the first state is trained. One sequence (steps, in) will do.
     Call with a state to begin with, and with lengths (n,): outputs behind a sequence's end are 0, its state stays.
 
     >>> y, h = RNN(3, 5, return_state=True)(np.ones((2, 7, 3), np.float32), lengths=[7, 4])

@@ -21,7 +21,7 @@ FUSED = {F.tanh: "rnn", F.relu: "rnn_relu"}  # activations with which all steps 
 
 
 def initialstates(cell: Any) -> Any:
-    """The state that a recurrent cell or layer begins with unless one is given: zeros, or what was trained; LSTM: (h, c).
+    """The state that a recurrent cell or layer begins with: zeros, or what was trained; LSTM: (h, c).
 
     Raises DTypeError for what has none.
 
@@ -152,9 +152,10 @@ class _Cell:
 
 @layer
 class RNNCell(_Cell):
-    """One step h' = activation(x Wi + h Wh + bias): cell(x, h) -> (h', h'); x (n, in), h (n, out); h: zeros if left out.
+    """One step h' = activation(x Wi + h Wh + bias): cell(x, h) -> (h', h'); x (n, in), h (n, out), zeros if left out.
 
-    Weights are made by init_kernel and init_recurrent_kernel(shape, rng=rng). trainable_state: the first state is trained.
+    Weights are made by init_kernel and init_recurrent_kernel(shape, rng=rng). trainable_state: the first state is
+    trained.
 
     >>> y, h = RNNCell(3, 5)(np.ones((2, 3), np.float32))
     >>> y.shape

@@ -23,8 +23,7 @@ def op(
     def lower(b: Build, out: Buf, *ins: Buf, **numbers: float) -> None:
         given = [Num(value, out.dtype) for _, value in sorted([*fixed, *numbers.items()])]
         loop, cost = f"activation.{kernel or name}", COST.get(name, 1.5)
-        if not lanes.elementwise(b, loop, out, *ins, numbers=given, cost=cost):
-            elementwise(b, loop, out, *ins, numbers=given, cost=cost)
+        lanes.elementwise(b, loop, out, *ins, numbers=given, cost=cost)
 
     return Op(name, same(name), lower, grad, examples=(example("f" * len(grad), *[(5,)] * len(grad), **attrs),))
 

@@ -31,12 +31,13 @@ def same(name: str, floats: bool = True) -> Callable[..., Spec]:
     return shape
 
 
-def _kernel(name: str) -> Callable[..., None]:
+def _kernel(name: str, turned: bool = False) -> Callable[..., None]:
+    """turned: the kernel is given the inputs in the other order."""
+
     def lower(b: Build, out: Buf, *ins: Buf, **numbers: float) -> None:
         given = [Num(numbers[n], out.dtype) for n in sorted(numbers)]  # kernels take them in the order of names
-        cost = COST.get(name, 0.5)
-        if not lanes.elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=cost):
-            elementwise(b, f"elementwise.{name}", out, *ins, numbers=given, cost=cost)
+        inputs = reversed(ins) if turned else ins
+        lanes.elementwise(b, f"elementwise.{name}", out, *inputs, numbers=given, cost=COST.get(name, 0.5))
 
     return lower
 
@@ -47,11 +48,12 @@ def op(name: str, *grad: Rule | None, **attrs: float) -> Op:
     return Op(name, same(name), _kernel(name), grad, examples=(shown,))
 
 
-def compare(name: str) -> Op:
-    """An operation that gives booleans, and no gradient."""
+def compare(name: str, turned: str = "") -> Op:
+    """An operation that gives booleans, and no gradient; turned: the one that it is of b and a."""
     rule = same(name, floats=False)
     shape = lambda a, b: Spec(rule(a, b).shape, np.dtype(bool))  # noqa: E731
-    return Op(name, shape, _kernel(name), (None, None), examples=(example("ff", (5,), (5,)),))
+    lower = _kernel(turned or name, bool(turned))
+    return Op(name, shape, lower, (None, None), examples=(example("ff", (5,), (5,)),))
 
 
 NEG: Op = op("neg", lambda c, dy: c.apply(NEG, dy))
@@ -125,7 +127,7 @@ def _mask(condition: Op) -> Rule:
 
 
 LESS, LESS_EQUAL, EQUAL, NOT_EQUAL = map(compare, ("less", "less_equal", "equal", "not_equal"))
-GREATER, GREATER_EQUAL = map(compare, ("greater", "greater_equal"))
+GREATER, GREATER_EQUAL = compare("greater", "less"), compare("greater_equal", "less_equal")
 MAXIMUM = op("maximum", _mask(GREATER_EQUAL), _mask(LESS))  # equal arguments: all to the first
 MINIMUM = op("minimum", _mask(LESS_EQUAL), _mask(GREATER))
 

@@ -60,7 +60,8 @@ class Sizes:
 
     @staticmethod
     def of(kind: str, x: Buf | Spec, w: Buf | Spec) -> Sizes:
-        return Sizes(kind, *x.shape, w.shape[0], x.dtype.itemsize)
+        n, steps, features = x.shape
+        return Sizes(kind, n, steps, features, w.shape[0], x.dtype.itemsize)
 
     @property
     def cell(self) -> Cell:
@@ -182,7 +183,8 @@ def _state_weights(b: Build, z: Sizes, w: Buf, turned: bool) -> list[Array]:
 
 
 def _lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None, state_bias: Buf | None,
-           h0: Buf | None, c0: Buf | None, lengths: Buf | None, kind: str, reverse: bool, keep: bool) -> None:  # fmt: skip
+           h0: Buf | None, c0: Buf | None, lengths: Buf | None, kind: str, reverse: bool,
+           keep: bool) -> None:  # fmt: skip
     z = Sizes.of(kind, x, w)
     y, h, *more = outs
     ends = _lengths(b, kind, lengths, z.steps)
@@ -256,8 +258,8 @@ def _nth(rule: Rule, i: int) -> Rule:
 
 
 LAYER = {"kind": "lstm", "reverse": False}
-# y (n, steps, hidden), and the last h and c, of all steps of a recurrent layer on x (n, steps, in); and where keep, what
-# its gradient needs. wi (in, gates * hidden), w (hidden, gates * hidden)
+# y (n, steps, hidden), and the last h and c, of all steps of a recurrent layer on x (n, steps, in); where keep, what
+# its gradient needs too. wi (in, gates * hidden), w (hidden, gates * hidden)
 RECURRENT: Op = Op(
     "recurrent",
     _shape,
@@ -285,7 +287,7 @@ RECURRENT_GRAD = Op(
     "recurrent_grad",
     _grad_shape,
     _grad_lower,
-    (*(_nth(_second, i) for i in range(INPUTS)), None, None, None, None, *(_nth(_second, INPUTS + i) for i in range(3))),
+    (*(_nth(_second, i) for i in range(INPUTS)), *(None,) * 4, *(_nth(_second, INPUTS + i) for i in range(3))),
     examples=(
         example("fffffffi" "ffffff", (2, 3, 5), (5, 16), (4, 16), (16,), None, (2, 4), (2, 4), (2,), (2, 3, 4),
                 (2, 3, 4), (2, 3, 16), (2, 3, 4), (2, 4), (2, 4), dx=True, **LAYER),

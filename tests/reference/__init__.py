@@ -1,9 +1,39 @@
 """Slow, obvious NumPy oracles, one function an operation, under the operation's name. They share nothing with the
 library."""
 
-from . import activation, attention, conv, ctc, dense, elementwise, move, norm, pool, random, reduce, scatter, softmax
+from . import (
+    activation,
+    attention,
+    conv,
+    ctc,
+    dense,
+    elementwise,
+    move,
+    norm,
+    pool,
+    random,
+    recurrent,
+    reduce,
+    scatter,
+    softmax,
+)
 
-MODULES = (attention, conv, ctc, elementwise, activation, reduce, move, scatter, dense, pool, softmax, norm, random)
+MODULES = (
+    attention,
+    conv,
+    ctc,
+    elementwise,
+    activation,
+    reduce,
+    move,
+    scatter,
+    dense,
+    pool,
+    softmax,
+    norm,
+    recurrent,
+    random,
+)
 
 
 def oracle(name):
