@@ -69,6 +69,8 @@ def backward(results: Sequence[tuple[Value, Any]], wanted: Sequence[Value], leve
         grads[id(result)] = apply(ADD, grads[id(result)], seed) if id(result) in grads else seed
     for call in reversed(tape([result for result, _ in results])):
         into = [i for i, x in enumerate(call.inputs) if isinstance(x, Value) and level in x.levels]
+        expect(not into or bool(call.outs), "checkpointed", "f", "a function whose values go out by its result alone",
+               f"one of {call.op.name}", error=PlanError)  # fmt: skip
         dys = [grads.pop(id(out), None) for out in call.outs] if into else []
         if all(dy is None for dy in dys):
             continue

@@ -153,6 +153,8 @@ class Entry:
     work: float  # nanoseconds on one core, roughly
     check: Callable[[int], Exception] | None = None  # makes the error from the status word's detail
     commits: bool = False  # changes what outlives the step: runs only when every check has passed
+    number: int = 0  # of the entries that were made before
+    after: int = 0  # how many of them must be done: in a later group and wave, if any
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -171,6 +173,7 @@ class Build:
     aliases: dict[int, Buf] = field(default_factory=dict)
     lanes: dict[tuple[int, int], Buf] = field(default_factory=dict)  # (storage, offset) -> the same in lanes
     panels: dict[tuple[int, ...], Buf] = field(default_factory=dict)  # matrices that are packed already
+    after: int = 0  # of the entries made now
     status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
 
     def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:
@@ -189,7 +192,8 @@ class Build:
         if rows == 0:
             return
         touched = sum(math.prod(a.shape) for a in args if isinstance(a, Array))
-        self.entries.append(Entry(kernel, args, rows, block, fixed, work or 0.3 * touched + 10, None, commits))
+        work = work or 0.3 * touched + 10
+        self.entries.append(Entry(kernel, args, rows, block, fixed, work, None, commits, len(self.entries), self.after))
 
     def needed(self) -> list[Entry]:
         """The entries without those that only fill memory of the plan's own which nobody reads."""

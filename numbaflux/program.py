@@ -12,12 +12,13 @@ from .lowering import Buf, Build, Int, argument, as_buf, cut, elements_block, le
 from .onehot import OneHot
 from .op import Spec
 from .ops.move import COPY, RESHAPE, STOP
+from .recompute import CHECKPOINT, LATE
 from .run import array_of
 from .session import Session
 from .trace import Call, Value, tape
 from .tree import STATIC, replaced
 
-ALIASES = {COPY, HOOK, RESHAPE, STOP}
+ALIASES = {CHECKPOINT, COPY, HOOK, LATE, RESHAPE, STOP}
 
 
 class Program:
@@ -28,6 +29,7 @@ class Program:
         self.bufs: dict[int, Buf] = {}
         self.memory: dict[int, Buf] = {}
         self.placed: set[int] = set()
+        self.late: dict[int, int] = {}  # Value -> how many entries come before all that reads it
         self.alive: list[Any] = []  # ids stand for objects: keep them
 
     def source(self, x: Any) -> Buf:
@@ -46,8 +48,8 @@ class Program:
 
     def place(self, result: Value, target: Buf) -> bool:
         """Let a result be computed in the target; False where it must be copied there."""
-        while result.call is not None and result.call.op in ALIASES:
-            result = result.call.inputs[0]
+        while isinstance(result, Value) and result.call is not None and result.call.op in ALIASES:
+            result = result.call.inputs[result.index]
         if not isinstance(result, Value) or result.call is None or id(result) in self.placed:
             return False
         self.placed.add(id(result))
@@ -58,13 +60,17 @@ class Program:
         """Entries of every call, in order."""
         for call in calls:
             ins = [None if x is None else self.source(x) for x in call.inputs]
+            after = max(self.late.get(id(x), 0) for x in call.inputs)
             if call.op in ALIASES:
-                out = call.outs[0]
-                self.bufs[id(out)] = ins[0].part(0, *out.shape)  # type: ignore[union-attr]
+                for out, x in zip(call.outs, ins, strict=False):
+                    self.bufs[id(out)] = x.part(0, *out.shape)  # type: ignore[union-attr]
+                    self.late[id(out)] = len(self.build.entries) if call.op is LATE else after
                 continue
+            self.build.after = after
             outs = [self.bufs.get(id(v)) or self.build.temp(v.shape, v.dtype) for v in call.outs]
             self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
             call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
+        self.build.after = 0
 
     def copy(self, result: Any, target: Buf, commits: bool = False) -> None:
         """Put a result that is an argument, a constant or another result's memory into the target."""

@@ -63,6 +63,7 @@ class Order:
         read: dict[int, list[tuple[Entry, Array]]] = {}
         self.earlier: dict[int, list[tuple[Entry, Pairs]]] = {}
         self.later: dict[int, list[tuple[Entry, Pairs]]] = {id(e): [] for e in entries}
+        ends: dict[int, list[Entry]] = {0: []}
         for e in entries:
             met: dict[int, tuple[Entry, Pairs]] = {}
             arrays = [(id(a.buf.storage), a) for a in e.arrays]
@@ -70,11 +71,20 @@ class Order:
                 for p, other in [*written.get(key, ()), *(read.get(key, ()) if a.write else ())]:
                     if other.buf.meets(a.buf):
                         met.setdefault(id(p), (p, []))[1].append((other, a))
+            if e.after not in ends:
+                ends[e.after] = self._ends(entries, e.after)
+            for p in ends[e.after]:
+                met.setdefault(id(p), (p, []))
             self.earlier[id(e)] = list(met.values())
             for p, pairs in met.values():
                 self.later[id(p)].append((e, pairs))
             for key, a in arrays:
                 (written if a.write else read).setdefault(key, []).append((e, a))
+
+    def _ends(self, entries: Sequence[Entry], count: int) -> list[Entry]:
+        """Of the first so many entries those that none of them follows: when they are done, all are."""
+        some = [e for e in entries if e.number < count]
+        return [e for e in some if all(t.number >= count for t, _ in self.later[id(e)])]
 
     def first(self, e: Entry) -> bool:
         """Whether an entry needs nothing and no group with what needs it is possible: so it may run before all."""
@@ -149,10 +159,12 @@ def schedule(entries: Sequence[Entry]) -> list[Group]:
 
 
 def _fits(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:
-    """Whether an entry may stand in a group: none of its checks there, and nothing for good beside what is not."""
+    """Whether an entry may stand in a group: none of its checks there, nothing that must be done before it, and nothing
+    for good beside what is not."""
     if group.entries and group.entries[0].commits != e.commits:
         return False
-    return not any(home[id(p)] is group and p.check is not None for p, _ in order.earlier[id(e)])
+    inside = [p for p, _ in order.earlier[id(e)] if home[id(p)] is group]
+    return not any(p.check is not None or p.number < e.after for p in inside)
 
 
 def _near(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:

@@ -62,6 +62,12 @@ def training(active: bool | None = None) -> bool:
     return (session is not None and session.training) if active is None else active
 
 
+def changes() -> dict[int, tuple[np.ndarray, Any]]:
+    """The record of what this run changes so far: by the id of a buffer, its array and what it will hold."""
+    session = _current.get()
+    return session.changes if session else {}
+
+
 def draw(rng: Generator) -> tuple[Any, int]:
     """(words, offset) of one draw, for a random operation: seed and counter in memory, and what to add to the counter.
 

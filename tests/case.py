@@ -111,7 +111,7 @@ def _own_moments(case: Case, xs: list[Any], traced: bool) -> list[Any]:
 def _own_steps(case: Case, xs: list[Any], traced: bool) -> list[Any]:
     attrs = {"kind": case.attrs["kind"], "reverse": case.attrs["reverse"], "keep": True}
     y, _, _, cells, gates = apply(STEPS, *xs[:8], **attrs) if traced else recurrent.all_steps(*xs[:8], **attrs)
-    return [*xs[:8], y, cells, gates, *xs[11:]]
+    return [*xs[:8], *(v if v.size else None for v in (y, cells, gates)), *xs[11:]]
 
 
 OWN = {"norm": _own_moments, "norm_grad": _own_moments, "recurrent_grad": _own_steps}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.case import Input, normal, rows
-from tests.reference.recurrent import GATES, all_steps, grad_parts
+from tests.reference.recurrent import GATES, SAVED, all_steps, grad_parts
 
 CASES = (  # kind, samples, steps, in, hidden; b bias, s of the state, h and c first state, l lengths, r reverse
     ("rnn", 1, 1, 1, 1, ""),
@@ -16,11 +16,11 @@ CASES = (  # kind, samples, steps, in, hidden; b bias, s of the state, h and c f
     ("rnn", 17, 3, 16, 49, "br"),
     ("rnn_relu", 7, 9, 5, 16, "bh"),
     ("rnn_relu", 8, 8, 2, 3, "lr"),
-    ("lstm", 1, 67, 4, 17, "bhc"),
+    ("lstm", 2, 35, 4, 17, "bhc"),
     ("lstm", 7, 5, 3, 8, ""),
     ("lstm", 9, 21, 17, 7, "bhclr"),
     ("lstm", 18, 2, 1, 33, "bhl"),
-    ("lstm", 3, 130, 2, 5, "bcl"),
+    ("lstm", 3, 24, 2, 5, "bcl"),
     ("gru", 1, 5, 3, 40, "bsh"),
     ("gru", 9, 11, 7, 16, "bl"),
     ("gru", 17, 4, 33, 5, "shr"),
@@ -57,7 +57,7 @@ def _backward() -> list[Any]:
     table = []
     for i, (kind, n, steps, features, hidden, given) in enumerate(CASES):
         y, state = Input((n, steps, hidden), normal), Input((n, hidden), normal)
-        saved = [y, y, y]
+        saved = [y, y if kind in ("lstm", "gru_v3") else None, y if SAVED[kind] else None]
         seeds = [None if i % 3 == 1 else y, None if i % 3 == 2 else state, state if kind == "lstm" else None]
         attrs = {"kind": kind, "reverse": "r" in given, "dx": i % 4 > 0}
         table.append(((*_inputs(kind, n, steps, features, hidden, given), *saved, *seeds), attrs))
@@ -67,6 +67,7 @@ def _backward() -> list[Any]:
 def _sums(xs: list[Any]) -> tuple[float, int]:
     """The largest sum of absolute values in a gate, and how many roundings go into the last state."""
     x, wi, w, bias, state_bias, h0, *_ = xs
+    x = np.where(np.isfinite(x), x, 0)
     h = 1 if h0 is None else max(1, abs(h0).max())
     biases = [abs(b).max() for b in (bias, state_bias) if b is not None]
     largest = (abs(x) @ abs(wi)).max() + h * abs(w).sum(0).max() + sum(biases)

@@ -22,6 +22,8 @@ def trained():
 
 
 TRAINED = trained()
+RECURRENT = ("RNN", "LSTM", "GRU", "GRUv3")
+CELLS = [f"{name}Cell" for name in RECURRENT]
 
 
 def saved(epoch):
@@ -96,6 +98,12 @@ MAKE = {
     "schedules.rate": lambda x: S.Interpolator(1.0, x),
     "Dense.n_in": lambda x: nf.Dense(x, 1),
     "Dense.n_out": lambda x: nf.Dense(1, x),
+    **{
+        f"{cell}.{name}": lambda x, cell=cell, name=name: getattr(nf, cell)(**{"n_in": 1, "n_out": 1} | {name: x})
+        for cell in CELLS
+        for name in ("n_in", "n_out")
+    },
+    **{f"{layer}.layers": lambda x, layer=layer: getattr(nf, layer)(1, 1, layers=x) for layer in RECURRENT},
     **{
         f"{conv}.{name}": lambda x, conv=conv, name=name: getattr(nf, conv)((1,), **{"n_in": 1, "n_out": 1} | {name: x})
         for conv in ("Conv", "ConvTranspose")
@@ -264,6 +272,8 @@ NARROW = {
     "Scale.size": (1, 50), "Maxout.n": (1, 9), "Bilinear.in1": (1, 50), "Bilinear.in2": (1, 50),
     "Bilinear.out": (1, 50), "pixel_shuffle.r": (1, 50), "pixel_unshuffle.r": (1, 50), "RMSNorm.size": (1, 50),
     **{f"{conv}.{name}": (1, 50) for conv in ("Conv", "ConvTranspose") for name in ("n_in", "n_out", "groups")},
+    **{f"{cell}.{name}": (1, 20) for cell in CELLS for name in ("n_in", "n_out")},
+    **{f"{layer}.layers": (1, 5) for layer in RECURRENT},
     "topk.k": (1, 8), **{f"make_{f}.n": (1, 50) for f in ("moons", "spiral", "sin")},
     "chunk.n": (1, 8), "randobs.n": (1, 50), "slidingwindow.size": (1, 8),
     "top_k_accuracy.k": (1, 2),

@@ -11,14 +11,16 @@ import numbaflux as nf
 from tests.against_torch import LAYERS, compare
 from tests.against_torch_attention import ATTENTION
 from tests.against_torch_norms import ACTIVATIONS, NORMS
+from tests.against_torch_recurrent import RECURRENT
 from tests.against_torch_windows import WINDOWS
 
 SHORT, LONG = 12, 500
-ROWS = LAYERS | WINDOWS | NORMS | ATTENTION
+ROWS = LAYERS | WINDOWS | NORMS | ATTENTION | RECURRENT
 # Layers without a row, and where they are tested instead.
 ELSEWHERE = {
     "Dropout": "draws: tests/layers/test_dropout.py",
     "AlphaDropout": "draws: tests/layers/test_dropout.py",
+    "Checkpointed": "beside the layer without it: tests/test_checkpointed.py",
 }
 BOTH = ROWS | ACTIVATIONS
 

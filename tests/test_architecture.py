@@ -23,7 +23,7 @@ LEVELS = (
         *"functions noise activations attention windows padding resize operators".split(),
         *"indexing batched folding sampling audio".split(),
     ),
-    ("grad", "hook", "check_gradients", "second_order"),
+    ("grad", "hook", "recompute", "check_gradients", "second_order"),
     ("layers", "losses", "init", "optim"),
     ("program", "compiled", "warm"),
     (

@@ -172,10 +172,47 @@ def conv_net():
     ))  # fmt: skip
 
 
+def torch_lstm(torch, parameters, x):
+    """Gates i, f, g, o, as here."""
+    wi, wh, b, w, c = parameters
+    h = state = torch.zeros(x.shape[0], wh.shape[0], dtype=x.dtype)
+    for t in range(x.shape[1]):
+        i, f, g, o = (x[:, t] @ wi + h @ wh + b).chunk(4, 1)
+        state = torch.sigmoid(f) * state + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(state)
+    return h @ w + c
+
+
+def torch_gru(torch, parameters, x):
+    """Gates r, z, n, as here."""
+    wi, wh, b, w, c = parameters
+    h = torch.zeros(x.shape[0], wh.shape[0], dtype=x.dtype)
+    for t in range(x.shape[1]):
+        (xr, xz, xn), (hr, hz, hn) = (x[:, t] @ wi + b).chunk(3, 1), (h @ wh).chunk(3, 1)
+        z, n = torch.sigmoid(xz + hz), torch.tanh(xn + torch.sigmoid(xr + hr) * hn)
+        h = (1 - z) * n + z * h
+    return h @ w + c
+
+
+def last_step(y):
+    return y[:, -1]
+
+
+def recurrent_net(layer):
+    nf.seed(1)
+    return nf.f64(nf.Chain(layer(2, 2), last_step, nf.Dense(2, 3)))
+
+
+def first_weight(model):
+    return model[0].cells[0].Wi if hasattr(model[0], "cells") else model[0].weight
+
+
 # name -> (model, x, the same in PyTorch)
 MODELS = {
     "mlp": (lambda: mlp(7, 6, 5, 3, dtype="f8"), drawn(9, 7), torch_mlp),
     "conv": (conv_net, drawn(3, 6, 6, 2), torch_net),
+    "lstm": (lambda: recurrent_net(nf.LSTM), drawn(3, 3, 2), torch_lstm),
+    "gru": (lambda: recurrent_net(nf.GRU), drawn(3, 3, 2), torch_gru),
 }
 
 
@@ -210,8 +247,39 @@ def test_models_against_pytorch(name):
     assert type(found) is nf.Chain
     for ours, theirs in zip(nf.trainables(found), rights, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-9, atol=1e-12)
-    first = nf.compile(lambda x, y: nf.hvp(lambda m: mse(m, x, y), model, other)[0].weight)
-    np.testing.assert_array_equal(first(x, y), found[0].weight)
+    first = nf.compile(lambda x, y: first_weight(nf.hvp(lambda m: mse(m, x, y), model, other)))
+    np.testing.assert_array_equal(first(x, y), first_weight(found))
+
+
+STEP = 1e-5  # of central differences
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_against_differences(name):
+    """A Jacobian, its product with a vector, a Hessian with one, and whole: of parameters, of values and gradients."""
+    make, x, _ = MODELS[name]
+    model, y = make(), drawn(len(x), 3, seed=3)
+    flat, rebuild = nf.destructure(model)
+    v = drawn(*flat.shape, seed=8)
+
+    def out(p):
+        return rebuild(p)(x)
+
+    def loss(p):
+        return mse(rebuild(p), x, y)
+
+    def along(f, direction):
+        return (f(flat + STEP * direction) - f(flat - STEP * direction)) / (2 * STEP)
+
+    change = along(out, v)
+    np.testing.assert_allclose(nf.pushforward(out, flat)[1](v), change, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(np.tensordot(nf.jacobian(out, flat), v, 1), change, rtol=1e-6, atol=1e-7)
+    curve = along(lambda p: nf.gradient(loss, p), v)
+    np.testing.assert_allclose(nf.hvp(loss, flat, v), curve, rtol=1e-6, atol=1e-7)
+    hessian = nf.hessian(loss, flat)
+    np.testing.assert_allclose(hessian @ v, curve, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(nf.diaghessian(loss, flat), np.diag(hessian), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numbaflux as nf
-from numbaflux.tree import BUFFER, PARAM, STATIC, arrays, layers, leaves, rebuilt, replaced
+from numbaflux.tree import BUFFER, PARAM, STATIC, arrays, children, layers, leaves, rebuilt, replaced
 
 Pair = namedtuple("Pair", "a b")
 
@@ -74,6 +74,18 @@ def test_rebuilt_sets_fields_of_a_copy():
     model = nf.Dense(2, 1)
     copy = rebuilt(model, [("bias", None)])
     assert copy.bias is None and model.bias is not None and copy.weight is model.weight
+
+
+def test_a_node_of_its_own_children_is_the_same_again():
+    inner = nf.Dense(2, 1)
+    for node in (nf.Chain(inner, nf.tanh), nf.Chain(body=inner), inner, {"a": inner}, [inner], Pair(inner, 1)):
+        parts = children(node, STATIC)
+        again = rebuilt(node, [(key, child) for _, key, child, _ in parts])
+        assert type(again) is type(node) and again is not node
+        assert all(a is b for (_, _, a, _), (_, _, b, _) in zip(children(again, STATIC), parts, strict=True))
+    assert [name for name, *_ in children(nf.Chain(body=inner), STATIC)][0] == "body"
+    assert [kind for *_, kind in children(inner, STATIC)][:2] == [PARAM, PARAM]
+    assert children(nf.tanh, STATIC) is None and children(np.ones(2), PARAM) is None
 
 
 trees = st.recursive(

@@ -44,7 +44,6 @@ def binary(name, f):
 
 
 cast = copy  # from one type to another
-neg = unary("neg", operator.neg)
 abs = unary("abs", abs)
 sign = unary("sign", scalar.sign)
 square = unary("square", scalar.square)

@@ -16,6 +16,7 @@ from ..ops.dense import BATCHED, DENSE, MATMUL
 from ..ops.move import PERMUTE, RESHAPE, TAKE
 from ..ops.norm import MOMENTS
 from ..ops.pool import MAXPOOL, MEANPOOL
+from ..ops.recurrent import RECURRENT
 from ..ops.reduce import BROADCAST, MAX, SUM
 from ..program import flat_results
 from ..session import Session
@@ -24,7 +25,7 @@ from ..tree import STATIC, children, fields, layers, replaced
 from .layouts import Array
 
 WINDOWS = {CONV, CONV_GRAD_X, MAXPOOL, MEANPOOL}
-LAST = {DENSE, MATMUL, BATCHED, TAKE}  # their features are innermost in PyTorch too
+LAST = {DENSE, MATMUL, BATCHED, TAKE, RECURRENT}  # their features are innermost in PyTorch too
 SAME, FIRST, LOST = 0, -1, -2  # how PyTorch has the axes; a number above 0: flattened, of so many channels
 
 
@@ -95,7 +96,7 @@ class _Walk:
         """Raise unless an operation takes flattened features one by one, or all of a sample together."""
         new, good = tuple(call.outs[0].shape), True
         if before == LOST:
-            good = call.op is not DENSE and new != _flat(old)
+            good = call.op not in (DENSE, RECURRENT) and new != _flat(old)
         elif before > 0 and call.op is RESHAPE:
             good = len(new) > 3 and new[-1] == before
         elif before > 0:

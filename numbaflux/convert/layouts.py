@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..layers import (
+    GRU,
+    LSTM,
+    RNN,
     BatchNorm,
     Bilinear,
     Conv,
@@ -16,12 +20,18 @@ from ..layers import (
     Embedding,
     EmbeddingBag,
     GroupNorm,
+    GRUCell,
+    GRUv3,
+    GRUv3Cell,
     InstanceNorm,
     LayerNorm,
+    LSTMCell,
     MultiHeadAttention,
+    Recurrence,
     RMSNorm,
+    RNNCell,
 )
-from ..op import expect
+from ..op import ShapeError, expect
 
 Array = np.ndarray[Any, Any]
 
@@ -31,6 +41,17 @@ class Row(NamedTuple):
 
     names: tuple[str, ...]
     make: Callable[..., Array]
+
+
+Rows = dict[str, Row]
+Table = dict[type, Rows | Callable[[Any], Rows]]  # of recurrent layers a function: they have more cells or fewer
+UNFIT = np.empty(0)  # what arrays become that are none of the layer
+
+
+def rows_of(table: Table, layer: Any) -> Rows | None:
+    """The rows of a layer, by path of its arrays; None for one that the table does not have."""
+    found = table.get(type(layer))
+    return found(layer) if callable(found) else found
 
 
 def same(layer: Any, a: Array) -> Array:
@@ -81,7 +102,38 @@ def heads_first(layer: Any, a: Array) -> Array:
     return a.reshape(-1, a.shape[-1])
 
 
-def _named(**names: str) -> dict[str, Row]:
+def added(layer: Any, a: Array, b: Array) -> Array:
+    """Two biases as one."""
+    return a + b if a.shape == b.shape else UNFIT
+
+
+def one_bias(cell: Any) -> Callable[..., Array]:
+    """The biases of x and h as one, for a GRU without state_bias: of gate n, h's is multiplied by r."""
+
+    def make(layer: Any, a: Array, b: Array) -> Array:
+        if a.shape != cell.bias.shape or b.shape != a.shape:
+            return UNFIT
+        zero = not b[2 * cell.n_out :].any()
+        expect(zero, type(layer).__name__, "the state's bias of gate n", "zeros", "others", "state_bias=True")
+        return a + b
+
+    return make
+
+
+def reset_first(layer: Any, a: Array) -> Array:
+    """Gates z, r, n of the last axis as r, z, n."""
+    if a.shape[-1] % 3:
+        return UNFIT
+    z, r, n = np.split(a, 3, -1)
+    return np.concatenate((r, z, n), -1)
+
+
+def of_two(make: Callable[..., Array]) -> Callable[..., Array]:
+    """make(layer, bias of x, bias of h), of (2, 3 out) with gates z, r, n."""
+    return lambda layer, a: make(layer, *map(partial(reset_first, layer), a)) if a.ndim == 2 and len(a) == 2 else UNFIT
+
+
+def _named(**names: str) -> Rows:
     return {field: Row((name,), same) for field, name in names.items()}
 
 
@@ -90,7 +142,27 @@ _TRACKED = _AFFINE | _named(mean="running_mean", var="running_var")
 _TURNED = _AFFINE | {"weight": Row(("weight",), swapped)}
 _PROJECTIONS = "q_proj k_proj v_proj".split()
 _PACKED = {f"{p}.{f}": Row((f"in_proj_{f}",), third(i)) for i, p in enumerate(_PROJECTIONS) for f in _AFFINE}
-TORCH: dict[type, dict[str, Row]] = {
+
+
+def _torch_cell(cell: Any, tail: str = "") -> Rows:
+    """Of a cell, or of one of a layer, whose names have a tail."""
+    weights = {"Wi": Row((f"weight_ih{tail}",), swapped), "Wh": Row((f"weight_hh{tail}",), swapped)}
+    x, h = f"bias_ih{tail}", f"bias_hh{tail}"
+    if getattr(cell, "state_bias", None) is not None:
+        return weights | _named(bias=x, state_bias=h)
+    return weights | {"bias": Row((x, h), one_bias(cell) if isinstance(cell, GRUCell) else added)}
+
+
+def _torch_cells(layer: Any) -> Rows:
+    ways = 1 + layer.bidirectional
+    return {
+        f"cells.{i}.{field}": row
+        for i, cell in enumerate(layer.cells)
+        for field, row in _torch_cell(cell, f"_l{i // ways}{'_reverse' * (i % ways)}").items()
+    }
+
+
+TORCH: Table = {
     Dense: _TURNED,
     Conv: _TURNED,
     ConvTranspose: _TURNED,
@@ -103,22 +175,48 @@ TORCH: dict[type, dict[str, Row]] = {
     GroupNorm: _AFFINE,
     LayerNorm: _AFFINE,
     RMSNorm: _named(weight="weight"),
+    **dict.fromkeys((RNNCell, LSTMCell, GRUCell), _torch_cell),
+    **dict.fromkeys((RNN, LSTM, GRU), _torch_cells),
 }
 TORCH_UNUSED = r"(.*\.)?num_batches_tracked"  # a count that only momentum=None reads
 
 
-def _placed(*fields: str, **made: Callable[..., Array]) -> dict[str, Row]:
+def _placed(*fields: str, **made: Callable[..., Array]) -> Rows:
     """Fields in the order of Keras's variables."""
     return {field: Row((), made.get(field, same)) for field in fields}
 
 
-def _inner(ours: str, theirs: str, weight: Callable[..., Array], bias: Callable[..., Array]) -> dict[str, Row]:
+def _inner(ours: str, theirs: str, weight: Callable[..., Array], bias: Callable[..., Array]) -> Rows:
     """Of a Dense inside of a layer."""
     return {f"{ours}.weight": Row((f"{theirs}.0",), weight), f"{ours}.bias": Row((f"{theirs}.1",), bias)}
 
 
+def _keras_cell(cell: Any, place: str = "") -> Rows:
+    """Of a cell at a place. Biases of a GRU are one array; that of a GRUv3 (reset_after=False) is of one row."""
+    turned = reset_first if isinstance(cell, GRUCell | GRUv3Cell) else same
+    rows = {field: Row((f"{place}{i}",), turned) for i, field in enumerate(("Wi", "Wh", "bias"))}
+    if not isinstance(cell, GRUCell):
+        return rows
+    names = rows["bias"].names
+    if cell.state_bias is None:
+        return rows | {"bias": Row(names, of_two(one_bias(cell)))}
+    rows["bias"] = Row(names, of_two(lambda layer, x, h: x))
+    return rows | {"state_bias": Row(names, of_two(lambda layer, x, h: UNFIT if cell.bias is None else h))}
+
+
+def _keras_cells(layer: Any) -> Rows:
+    ways, count = ("forward_layer.", "backward_layer.") if layer.bidirectional else ("",), len(layer.cells)
+    expect(count == len(ways), type(layer).__name__, "layers", "1, as in Keras", str(count // len(ways)),
+           "a Chain of several", ShapeError)  # fmt: skip
+    return {
+        f"cells.{i}.{field}": row
+        for i, (cell, way) in enumerate(zip(layer.cells, ways, strict=True))
+        for field, row in _keras_cell(cell, f"{way}cell.").items()
+    }
+
+
 _KERAS_AFFINE = _placed("weight", "bias")
-KERAS: dict[type, dict[str, Row]] = {
+KERAS: Table = {
     Dense: _KERAS_AFFINE,
     Conv: _placed("weight", "bias", weight=window),
     ConvTranspose: _KERAS_AFFINE,
@@ -134,6 +232,8 @@ KERAS: dict[type, dict[str, Row]] = {
         **_inner("v_proj", "value_dense", heads_last, heads_last),
         **_inner("out_proj", "output_dense", heads_first, same),
     },
+    **dict.fromkeys((RNNCell, LSTMCell, GRUCell, GRUv3Cell), _keras_cell),
+    **dict.fromkeys((RNN, LSTM, GRU, GRUv3), _keras_cells),
 }
 # What Keras calls them, in paths of its files: two kinds of layers whose arrays have the same shapes are told apart.
 KERAS_KINDS: dict[type, str] = {
@@ -147,5 +247,9 @@ KERAS_KINDS: dict[type, str] = {
     LayerNorm: "layer_normalization",
     RMSNorm: "rms_normalization",
     MultiHeadAttention: "multi_head_attention",
+    **dict.fromkeys((RNNCell, RNN), "simple_rnn|bidirectional"),
+    **dict.fromkeys((LSTMCell, LSTM), "lstm|bidirectional"),
+    **dict.fromkeys((GRUCell, GRU, GRUv3Cell, GRUv3), "gru|bidirectional"),
+    Recurrence: "forward_layer|backward_layer",  # half of a layer is nobody's: a Recurrence's arrays are its cell's
 }
 KERAS_UNUSED = r"optimizer\..*|(.*\.)?seed_generator\..*"  # of training, and of random numbers

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
 from typing import Any
 
 from ..layers.layer import one_line
 from ..op import DTypeError, ShapeError, expect
-from ..tree import BUFFER, PARAM, fields, layers
-from .layouts import Array, Row
+from ..tree import BUFFER, PARAM, fields, layers, leaves
+from ..walk import getkeypath
+from .layouts import Array, Rows, rows_of
 from .sources import Source
 
 SHOWN = 6  # layers or modules that an error lists
@@ -20,9 +20,9 @@ CURE = 'say names={"path of a layer": "its name in the weights"}'
 class Layer:
     """A layer of the model that takes arrays: its path, and row and arrays of each field that it has."""
 
-    def __init__(self, path: str, node: Any, table: Mapping[str, Row]) -> None:
+    def __init__(self, path: str, node: Any, table: Rows) -> None:
         self.path, self.node = path, node
-        given = [(field, row) for field, row in table.items() if attrgetter(field)(node) is not None]
+        given = [(field, row) for field, row in table.items() if getkeypath(node, field) is not None]
         self.rows = {field: row._replace(names=row.names or (str(i),)) for i, (field, row) in enumerate(given)}
         self.names = {name for row in self.rows.values() for name in row.names}
 
@@ -35,7 +35,7 @@ class Layer:
         named = len(arrays) == len(self.names) and self.names == set(arrays)
         if not named or not all(a.ndim and a.size for a in arrays.values()):
             return False
-        return all(array.shape == attrgetter(f)(self.node).shape for f, array in self.made(arrays).items())
+        return all(array.shape == getkeypath(self.node, f).shape for f, array in self.made(arrays).items())
 
     def __str__(self) -> str:
         return f"{self.path or 'the model'}: {one_line(self.node)}"
@@ -69,12 +69,14 @@ def _takers(model: Any, source: Source) -> dict[str, Layer]:
     """The layers that hold parameters, by path; DTypeError for one that the table does not have."""
     found: dict[str, Layer] = {}
     for path, node in layers(model):
-        table = source.table.get(type(node))
         if any(not above or path.startswith(f"{above}.") for above in found):
             continue  # its arrays are among those of the layer above
-        filled = {PARAM} if table is None else {PARAM, BUFFER}  # nf.Normalise has buffers that are nobody else's
-        own = [f for f, kind in (fields(node) or {}).items() if kind in filled and f not in (table or {})]
-        more = ", ".join(f for f in own if getattr(node, f) is not None)
+        table = rows_of(source.table, node)
+        if table is None:  # layers inside of it may be of the table; its buffers are nobody else's (nf.Normalise)
+            own = [f for f, kind in (fields(node) or {}).items() if kind == PARAM and getattr(node, f) is not None]
+        else:
+            own = [leaf.path for leaf in leaves(node) if leaf.kind in (PARAM, BUFFER) and leaf.path not in table]
+        more = ", ".join(own)
         expect(not more, "convert", path or "model", "a layer of the table", f"{type(node).__name__} with {more}",
                "nf.load_state(model, arrays) takes any", DTypeError)  # fmt: skip
         if table is not None and (one := Layer(path, node, table)).rows:

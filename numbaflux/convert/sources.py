@@ -12,7 +12,7 @@ import numpy as np
 from .. import hdf5_classic
 from ..hdf5_objects import line
 from ..op import DTypeError, FileFormatError, expect
-from .layouts import KERAS, KERAS_KINDS, KERAS_UNUSED, TORCH, TORCH_UNUSED, Array, Row
+from .layouts import KERAS, KERAS_KINDS, KERAS_UNUSED, TORCH, TORCH_UNUSED, Array, Table
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 CURE = 'in PyTorch: safetensors.torch.save_file(torch.load(PATH, weights_only=True), "model.safetensors")'
@@ -22,7 +22,7 @@ class Source(NamedTuple):
     """Arrays by dotted names, the table that says what they become, and whether their order is that of the layers."""
 
     arrays: dict[str, Array]
-    table: dict[type, dict[str, Row]]
+    table: Table
     kinds: dict[type, str]
     ordered: bool
     channels_first: bool

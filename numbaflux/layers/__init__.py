@@ -2,7 +2,7 @@
 
 from .attention import MultiHeadAttention
 from .basic import Chain, Dense, activations, flatten
-from .containers import Bilinear, Maxout, PairwiseFusion, Parallel, Scale, SkipConnection
+from .containers import Bilinear, Checkpointed, Maxout, PairwiseFusion, Parallel, Scale, SkipConnection
 from .conv import Conv, ConvTranspose, CrossCor, DepthwiseConv
 from .dropout import AlphaDropout, Dropout
 from .embedding import Embedding
@@ -22,15 +22,15 @@ LAYERS = (  # what nf.load can build without being told
     AdaptiveMaxPool, AdaptiveMeanPool, GlobalMaxPool, GlobalMeanPool, MaxPool, MeanPool, AlphaDropout, BatchNorm,
     Dropout, Embedding, GroupNorm, InstanceNorm, LayerNorm, WeightNorm, PixelShuffle, Upsample,
     LPPool, PairwiseFusion, RMSNorm, EmbeddingBag, MultiHeadAttention, RNNCell, LSTMCell, GRUCell, GRUv3Cell, RNN, LSTM,
-    GRU, GRUv3, Recurrence,
+    GRU, GRUv3, Recurrence, Checkpointed,
 )  # fmt: skip
 
 __all__ = [
-    "AUTO", "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "Chain", "Conv",
-    "ConvTranspose", "CrossCor", "Dense", "DepthwiseConv", "Dropout", "Embedding", "EmbeddingBag", "GRU", "GRUCell",
-    "GRUv3", "GRUv3Cell", "GlobalMaxPool", "GlobalMeanPool", "GroupNorm", "InstanceNorm", "LAYERS", "LPPool", "LSTM",
-    "LSTMCell", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "MultiHeadAttention", "Normalise", "PairwiseFusion",
-    "Parallel", "PixelShuffle", "RMSNorm", "RNN", "RNNCell", "Recurrence", "Scale", "SkipConnection", "Upsample",
-    "WeightNorm", "activations", "buffer", "flatten", "hasaffine", "initialstates", "layer", "normalise", "param",
-    "remove_weight_norms", "rescale",
+    "AUTO", "AdaptiveMaxPool", "AdaptiveMeanPool", "AlphaDropout", "BatchNorm", "Bilinear", "Chain", "Checkpointed",
+    "Conv", "ConvTranspose", "CrossCor", "Dense", "DepthwiseConv", "Dropout", "Embedding", "EmbeddingBag", "GRU",
+    "GRUCell", "GRUv3", "GRUv3Cell", "GlobalMaxPool", "GlobalMeanPool", "GroupNorm", "InstanceNorm", "LAYERS", "LPPool",
+    "LSTM", "LSTMCell", "LayerNorm", "MaxPool", "Maxout", "MeanPool", "MultiHeadAttention", "Normalise",
+    "PairwiseFusion", "Parallel", "PixelShuffle", "RMSNorm", "RNN", "RNNCell", "Recurrence", "Scale", "SkipConnection",
+    "Upsample", "WeightNorm", "activations", "buffer", "flatten", "hasaffine", "initialstates", "layer", "normalise",
+    "param", "remove_weight_norms", "rescale",
 ]  # fmt: skip

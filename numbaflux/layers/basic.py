@@ -12,7 +12,7 @@ from ..init import glorot_uniform
 from ..op import DTypeError, Error, ShapeError, expect
 from ..ranges import check
 from ..tree import fields
-from .layer import layer, name_of, param, spread
+from .layer import check_activation, layer, name_of, param, spread
 
 
 @layer
@@ -144,8 +144,7 @@ class Dense:
         expect(good, "Dense", "bias", f"None or {w.dtype} of shape {w.shape[1:]}",
                f"{getattr(b, 'dtype', type(b).__name__)} of shape {getattr(b, 'shape', None)}",
                error=ShapeError)  # fmt: skip
-        expect(callable(self.activation), "Dense", "activation", "a function", type(self.activation).__name__,
-               error=DTypeError)  # fmt: skip
+        check_activation("Dense", self.activation)
 
     def __call__(self, x: Any) -> Any:
         return self.activation(F.dense(x, self.weight, self.bias))

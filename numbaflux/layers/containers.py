@@ -1,5 +1,5 @@
-"""Layers that hold layers side by side: SkipConnection, Parallel, PairwiseFusion, Maxout; and Scale and Bilinear, that
-join arrays."""
+"""Layers that hold layers: side by side SkipConnection, Parallel, PairwiseFusion, Maxout; Checkpointed; and Scale and
+Bilinear, that join arrays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .. import functions as F
 from ..init import glorot_uniform, ones
 from ..op import DTypeError, Error, ShapeError, expect
 from ..ranges import check
+from ..recompute import checkpointed
 from .basic import check_layers, locate
-from .layer import layer, name_of, param, spread
+from .layer import check_activation, layer, name_of, param, spread
 
 Function = Callable[[Any], Any]
 
@@ -58,6 +59,34 @@ class SkipConnection:
 
     def __call__(self, x: Any) -> Any:
         return _at("connection", self.connection, _at("layer", self.layer, x), x)
+
+
+@layer
+class Checkpointed:
+    """layer(*inputs), as nf.checkpointed gives it: for its gradient it is computed again, not kept.
+
+    layer: a layer or function of anything, a Chain for several. Source: Chen et al. 2016.
+
+    >>> from numbaflux import Chain, Dense
+    >>> blocks = [Dense(4, 4, F.tanh) for _ in range(9)]
+    >>> model = Chain(*[Checkpointed(Chain(*blocks[i : i + 3])) for i in range(0, 9, 3)])
+    >>> model(np.ones((2, 4), np.float32)).shape
+    (2, 4)
+    """
+
+    layer: Any
+    shown: ClassVar = ("layer",)
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self.check_fields()
+
+    def check_fields(self) -> None:
+        """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
+        _expect_callable("Checkpointed", layer=self.layer)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return _at("layer", checkpointed, self.layer, *inputs)
 
 
 class _Joined:
@@ -252,7 +281,7 @@ class Scale:
         shape, given = self.scale.shape, None if self.bias is None else self.bias.shape
         expect(self.scale.size > 0 and len(shape) > 0, "Scale", "size", "at least one number", str(shape))
         expect(given in (None, shape), "Scale", "bias", f"of shape {shape}", str(given), error=ShapeError)
-        _expect_callable("Scale", activation=self.activation)
+        check_activation("Scale", self.activation)
 
     def __call__(self, x: Any) -> Any:
         _expect_sizes("scale", "x", x, tuple(self.scale.shape))
@@ -298,7 +327,7 @@ class Bilinear:
         good = self.weight.ndim == 3 and self.weight.size > 0
         expect(good, "Bilinear", "weight", "of shape (in1, in2, out)", str(shape), error=ShapeError)
         expect(given in (None, shape[2:]), "Bilinear", "bias", f"of shape {shape[2:]}", str(given), error=ShapeError)
-        _expect_callable("Bilinear", activation=self.activation)
+        check_activation("Bilinear", self.activation)
 
     def __call__(self, x: Any, y: Any = None) -> Any:
         x, y = x if isinstance(x, tuple) else (x, x if y is None else y)

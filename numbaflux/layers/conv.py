@@ -14,7 +14,7 @@ from ..ops.window import Pads, Sizes, pads, sizes
 from ..padding import check_mode, padded
 from ..ranges import check
 from ..windows import conv, conv_transpose, space
-from .layer import layer, name_of, param
+from .layer import check_activation, layer, name_of, param
 
 Function = Callable[[Any], Any]
 
@@ -63,8 +63,7 @@ class _Windowed:
         expect(same, name, "dilation", "a tuple", repr(self.dilation))
         same = pads(name, self.pad, w.shape[:-2], self.dilation) == self.pad
         expect(same, name, "pad", "a tuple of pairs", repr(self.pad))
-        expect(callable(self.activation), name, "activation", "a function", type(self.activation).__name__,
-               error=DTypeError)  # fmt: skip
+        check_activation(name, self.activation)
 
     def _options(self) -> dict[str, Any]:
         return {"stride": self.stride, "pad": self.pad, "dilation": self.dilation, "groups": self.groups}

@@ -10,7 +10,9 @@ from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-from ..op import ShapeError, expect
+from ..activations import ACTIVATIONS
+from ..functions import relu, sigmoid, tanh
+from ..op import DTypeError, ShapeError, expect
 from ..tree import BUFFER, PARAM, STATIC, Moves, children, fields, layers, leaves
 from .pending import layer_or_pending
 
@@ -85,6 +87,13 @@ def _assign(self: Any, name: str, value: Any) -> None:
 def _free(self: Any) -> dict[str, Any]:
     """A copy is held by no optimiser state."""
     return {k: v for k, v in self.__dict__.items() if k not in ("_held", "_holder")}
+
+
+def check_activation(where: str, activation: Any) -> None:
+    """Raise unless it is a function; a text is answered with those that there are."""
+    names = sorted({name_of(a) for a in (relu, sigmoid, tanh, *ACTIVATIONS)}) if isinstance(activation, str) else []
+    cure = f"nf.{activation}" if activation in names else "one of nf." + ", nf.".join(names) if names else ""
+    expect(callable(activation), where, "activation", "a function", type(activation).__name__, cure, DTypeError)
 
 
 def name_of(x: Any) -> str:

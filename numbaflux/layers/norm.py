@@ -15,7 +15,7 @@ from ..ranges import check
 from ..session import assign, current, training
 from ..shapes import reshape
 from ..trace import Value, apply
-from .layer import buffer, layer, name_of, param
+from .layer import buffer, check_activation, layer, name_of, param
 
 Function = Callable[[Any], Any]
 Init = Callable[..., np.ndarray]
@@ -45,8 +45,7 @@ class _Norm:
                    f"shape {getattr(a, 'shape', None)}", error=ShapeError)  # fmt: skip
         for one, other in zip(fields[::2], fields[1::2], strict=False):
             expect((one in given) == (other in given), name, other, f"given where {one} is", "one of the two")
-        expect(callable(self.activation), name, "activation", "a function", type(self.activation).__name__,
-               error=DTypeError)  # fmt: skip
+        check_activation(name, self.activation)
         check(f"{name}.eps", self.eps)
 
     def _normalised(self, x: Any, lead: int, groups: int) -> tuple[Any, Any]:

@@ -34,6 +34,10 @@ class Recurrence:
     cell: Any
     return_state: bool = False
 
+    def __init__(self, cell: Any, return_state: bool = False) -> None:
+        self.cell, self.return_state = cell, return_state
+        self.check_fields()
+
     def __call__(self, x: Any, state: Any = None) -> Any:
         x, one = _batch("Recurrence", x)
         y, state = self.cell.over(x, state) if hasattr(self.cell, "over") else self._steps(x, state)
@@ -50,7 +54,7 @@ class Recurrence:
         return stack(outputs, 1), state
 
     def check_fields(self) -> None:
-        """Raise unless the fields are such as a user gives; nf.load asks this of every layer."""
+        """Raise unless the fields are such as __init__ takes; nf.load asks this of every layer."""
         expect(callable(self.cell), "Recurrence", "cell", "a cell", type(self.cell).__name__, error=DTypeError)
         _check_flag("Recurrence", "return_state", self.return_state)
 

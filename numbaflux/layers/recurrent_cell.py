@@ -14,7 +14,7 @@ from ..ops.recurrent import CELLS, RECURRENT
 from ..ranges import check
 from ..shapes import broadcast_to, reshape, stack
 from ..trace import Value, apply
-from .layer import layer, name_of, param
+from .layer import check_activation, layer, name_of, param
 
 Init = Callable[..., np.ndarray]
 FUSED = {F.tanh: "rnn", F.relu: "rnn_relu"}  # activations with which all steps of a plain cell are one kernel
@@ -177,8 +177,7 @@ class RNNCell(_Cell):
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
         super().check_fields()
-        expect(callable(self.activation), "RNNCell", "activation", "a function", type(self.activation).__name__,
-               error=DTypeError)  # fmt: skip
+        check_activation("RNNCell", self.activation)
 
     def _steps(self, x: Any, states: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, Any]:
         if self.activation in FUSED:

@@ -12,7 +12,7 @@ from ..ops.softmax import CROSSENTROPY
 from ..ranges import check
 from ..shapes import axis_in
 from ..trace import apply
-from .targets import Agg, eps_of, labels_of, pair, shares, sum_last, xlogx, xlogy
+from .targets import Agg, aggregated, eps_of, labels_of, pair, shares, sum_last, xlogx, xlogy
 from .two_classes import focal
 
 
@@ -38,7 +38,7 @@ def crossentropy(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | N
     """
     p = F.floats(prediction)
     y = shares("crossentropy", p, target)
-    return agg(F.negative(sum_last(xlogy(y, F.add(p, eps_of("crossentropy", p, eps))))))
+    return aggregated(agg, F.negative(sum_last(xlogy(y, F.add(p, eps_of("crossentropy", p, eps))))))
 
 
 def logitcrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -50,8 +50,8 @@ def logitcrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     logits = F.floats(prediction)
     labels = labels_of("logitcrossentropy", logits, target)
     if labels is not None:
-        return agg(apply(CROSSENTROPY, logits, labels))
-    return agg(F.negative(sum_last(F.mul(target, F.logsoftmax(logits)))))
+        return aggregated(agg, apply(CROSSENTROPY, logits, labels))
+    return aggregated(agg, F.negative(sum_last(F.mul(target, F.logsoftmax(logits)))))
 
 
 def nll_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -64,7 +64,7 @@ def nll_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     """
     logs = F.floats(prediction)
     y = shares("nll_loss", logs, target)
-    return agg(F.negative(sum_last(F.mul(y, F.where(F.equal(y, 0.0), 0.0, logs)))))
+    return aggregated(agg, F.negative(sum_last(F.mul(y, F.where(F.equal(y, 0.0), 0.0, logs)))))
 
 
 def kldivergence(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = None) -> Any:
@@ -76,7 +76,7 @@ def kldivergence(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | N
     0.6931
     """
     p, y = pair("kldivergence", prediction, target)
-    return agg(F.add(sum_last(xlogx(y)), crossentropy(p, y, F.identity, eps_of("kldivergence", p, eps))))
+    return aggregated(agg, F.add(sum_last(xlogx(y)), crossentropy(p, y, F.identity, eps_of("kldivergence", p, eps))))
 
 
 def focal_loss(prediction: Any, target: Any, agg: Agg = F.mean, gamma: float = 2.0, eps: float | None = None) -> Any:
@@ -89,4 +89,4 @@ def focal_loss(prediction: Any, target: Any, agg: Agg = F.mean, gamma: float = 2
     """
     p = F.floats(prediction)
     y = shares("focal_loss", p, target)
-    return agg(F.negative(sum_last(focal("focal_loss", y, p, gamma, eps))))
+    return aggregated(agg, F.negative(sum_last(focal("focal_loss", y, p, gamma, eps))))

@@ -11,7 +11,7 @@ from .. import functions as F
 from ..op import DTypeError, ShapeError, expect
 from ..ops.ctc import CTC
 from ..trace import Value, apply
-from .targets import Agg
+from .targets import Agg, aggregated
 
 
 def ctc_loss(
@@ -58,7 +58,7 @@ def ctc_loss(
     each = apply(CTC, logits, labels, counts, taken, blank=int(blank))
     if zero_infinity:
         each = F.where(F.equal(each, np.inf), 0.0, each)
-    return agg(F.reshape(each, ()) if one else each)
+    return aggregated(agg, F.reshape(each, ()) if one else each)
 
 
 def _integers(name: str, x: Any) -> Any:

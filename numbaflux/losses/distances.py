@@ -10,7 +10,7 @@ from .. import functions as F
 from ..op import ShapeError, expect
 from ..ranges import check
 from ..trace import Value
-from .targets import Agg, pair, rest, sum_last
+from .targets import Agg, aggregated, pair, rest, sum_last
 
 TINY = 1e-12  # added to squared lengths, so that vectors of zeros have an angle
 
@@ -26,7 +26,7 @@ def margin_ranking_loss(prediction: Any, other: Any, target: Any, agg: Agg = F.m
     margin = float(check("margin_ranking_loss.margin", margin))
     first, second = pair("margin_ranking_loss", prediction, other, "other")
     y = _signs("margin_ranking_loss", target, first, first.shape)
-    return agg(F.relu(F.sub(margin, F.mul(y, F.sub(first, second)))))
+    return aggregated(agg, F.relu(F.sub(margin, F.mul(y, F.sub(first, second)))))
 
 
 def cosine_embedding_loss(prediction: Any, other: Any, target: Any, agg: Agg = F.mean, margin: float = 0.0) -> Any:
@@ -42,7 +42,7 @@ def cosine_embedding_loss(prediction: Any, other: Any, target: Any, agg: Agg = F
     y = _signs("cosine_embedding_loss", target, first, first.shape[:-1])
     lengths = [F.sqrt(F.add(sum_last(F.square(x)), TINY)) for x in (first, second)]
     cos = F.div(sum_last(F.mul(first, second)), F.mul(*lengths))
-    return agg(F.where(F.greater(y, 0.0), rest(cos), F.relu(F.sub(cos, margin))))
+    return aggregated(agg, F.where(F.greater(y, 0.0), rest(cos), F.relu(F.sub(cos, margin))))
 
 
 def triplet_margin_loss(
@@ -65,7 +65,7 @@ def triplet_margin_loss(
     away = _distance(anchor, far, p, eps)
     if swap:
         away = F.minimum(away, _distance(near, far, p, eps))
-    return agg(F.relu(F.add(F.sub(_distance(anchor, near, p, eps), away), margin)))
+    return aggregated(agg, F.relu(F.add(F.sub(_distance(anchor, near, p, eps), away), margin)))
 
 
 def _signs(where: str, target: Any, like: Any, shape: tuple[int, ...]) -> Any:

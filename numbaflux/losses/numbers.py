@@ -10,7 +10,7 @@ from ..op import ShapeError, expect
 from ..ops.activation import CLAMP
 from ..ranges import check
 from ..trace import apply
-from .targets import Agg, eps_of, pair, rest, xlogy
+from .targets import Agg, aggregated, eps_of, pair, rest, xlogy
 
 
 def mae(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -20,7 +20,7 @@ def mae(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     >>> float(mae(np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32)))
     1.0
     """
-    return agg(F.absolute(F.sub(*pair("mae", prediction, target))))
+    return aggregated(agg, F.absolute(F.sub(*pair("mae", prediction, target))))
 
 
 def mse(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -30,7 +30,7 @@ def mse(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     >>> float(mse(np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32)))
     1.0
     """
-    return agg(F.square(F.sub(*pair("mse", prediction, target))))
+    return aggregated(agg, F.square(F.sub(*pair("mse", prediction, target))))
 
 
 def msle(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = None) -> Any:
@@ -42,7 +42,7 @@ def msle(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = No
     """
     p, t = pair("msle", prediction, target)
     eps = eps_of("msle", p, eps)
-    return agg(F.square(F.log(F.div(F.add(p, eps), F.add(t, eps)))))
+    return aggregated(agg, F.square(F.log(F.div(F.add(p, eps), F.add(t, eps)))))
 
 
 def huber_loss(prediction: Any, target: Any, agg: Agg = F.mean, delta: float = 1.0) -> Any:
@@ -55,7 +55,7 @@ def huber_loss(prediction: Any, target: Any, agg: Agg = F.mean, delta: float = 1
     limit = float(check("huber_loss.delta", delta))
     e = F.sub(*pair("huber_loss", prediction, target))
     near = apply(CLAMP, e, lo=-limit, hi=limit)
-    return agg(F.mul(near, F.sub(e, F.mul(near, 0.5))))
+    return aggregated(agg, F.mul(near, F.sub(e, F.mul(near, 0.5))))
 
 
 def poisson_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -66,7 +66,7 @@ def poisson_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     1.0
     """
     p, t = pair("poisson_loss", prediction, target)
-    return agg(F.sub(p, xlogy(t, p)))
+    return aggregated(agg, F.sub(p, xlogy(t, p)))
 
 
 def quantile_loss(prediction: Any, target: Any, agg: Agg = F.mean, q: float = 0.5) -> Any:
@@ -81,7 +81,7 @@ def quantile_loss(prediction: Any, target: Any, agg: Agg = F.mean, q: float = 0.
     q = float(check("quantile_loss.q", q))
     p, t = pair("quantile_loss", prediction, target)
     e = F.sub(t, p)
-    return agg(F.maximum(F.mul(e, q), F.mul(e, q - 1.0)))
+    return aggregated(agg, F.maximum(F.mul(e, q), F.mul(e, q - 1.0)))
 
 
 def gaussian_nll_loss(
@@ -106,7 +106,7 @@ def gaussian_nll_loss(
     held = F.stop_gradient(var)
     var = F.add(F.maximum(held, eps), F.sub(var, held))
     each = F.mul(F.add(F.log(var), F.div(F.square(F.sub(p, t)), var)), 0.5)
-    return agg(F.add(each, 0.5 * math.log(2 * math.pi)) if full else each)
+    return aggregated(agg, F.add(each, 0.5 * math.log(2 * math.pi)) if full else each)
 
 
 def hinge_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -116,7 +116,7 @@ def hinge_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     >>> float(hinge_loss(np.array([0.5, 2.0]), np.array([1.0, 1.0])))
     0.25
     """
-    return agg(F.relu(rest(F.mul(*pair("hinge_loss", prediction, target)))))
+    return aggregated(agg, F.relu(rest(F.mul(*pair("hinge_loss", prediction, target)))))
 
 
 def squared_hinge_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -126,7 +126,7 @@ def squared_hinge_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     >>> float(squared_hinge_loss(np.array([0.5, 2.0]), np.array([1.0, 1.0])))
     0.125
     """
-    return agg(F.square(F.relu(rest(F.mul(*pair("squared_hinge_loss", prediction, target))))))
+    return aggregated(agg, F.square(F.relu(rest(F.mul(*pair("squared_hinge_loss", prediction, target))))))
 
 
 def siamese_contrastive_loss(prediction: Any, target: Any, agg: Agg = F.mean, margin: float = 1.0) -> Any:
@@ -140,4 +140,4 @@ def siamese_contrastive_loss(prediction: Any, target: Any, agg: Agg = F.mean, ma
     """
     d, y = pair("siamese_contrastive_loss", prediction, target)
     short = F.relu(F.sub(float(check("siamese_contrastive_loss.margin", margin)), d))
-    return agg(F.add(F.mul(rest(y), F.square(d)), F.mul(y, F.square(short))))
+    return aggregated(agg, F.add(F.mul(rest(y), F.square(d)), F.mul(y, F.square(short))))

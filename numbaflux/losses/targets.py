@@ -9,12 +9,19 @@ import numpy as np
 
 from .. import functions as F
 from ..onehot import OneHot
-from ..op import ShapeError, expect
+from ..op import DTypeError, ShapeError, expect
 from ..ops.move import TAKE
 from ..ranges import check
 from ..trace import Value, apply
 
 Agg = Callable[[Any], Any]
+
+
+def aggregated(agg: Agg, each: Any) -> Any:
+    """What agg makes of the losses of all elements or samples."""
+    expect(callable(agg), "loss", "agg", "a function of an array: np.mean, np.sum, nf.identity, ...", repr(agg),
+           error=DTypeError)  # fmt: skip
+    return agg(each)
 
 
 def equal(where: str, prediction: Any, target: Any, cure: str = "", name: str = "target") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import functions as F
 from ..activations import softplus
 from ..ranges import check
-from .targets import Agg, eps_of, pair, rest, xlogy
+from .targets import Agg, aggregated, eps_of, pair, rest, xlogy
 
 
 def binarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = None) -> Any:
@@ -22,7 +22,7 @@ def binarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean, eps: flo
     """
     p, y = pair("binarycrossentropy", prediction, target)
     eps = eps_of("binarycrossentropy", p, eps)
-    return agg(F.negative(F.add(xlogy(y, F.add(p, eps)), xlogy(rest(y), F.add(rest(p), eps)))))
+    return aggregated(agg, F.negative(F.add(xlogy(y, F.add(p, eps)), xlogy(rest(y), F.add(rest(p), eps)))))
 
 
 def logitbinarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -32,7 +32,7 @@ def logitbinarycrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> 
     5000.0
     """
     x, y = pair("logitbinarycrossentropy", prediction, target)
-    return agg(F.add(F.mul(rest(y), softplus(x)), F.mul(y, softplus(F.negative(x)))))
+    return aggregated(agg, F.add(F.mul(rest(y), softplus(x)), F.mul(y, softplus(F.negative(x)))))
 
 
 def binary_focal_loss(
@@ -48,7 +48,7 @@ def binary_focal_loss(
     """
     p, y = pair("binary_focal_loss", prediction, target)
     right = F.add(F.mul(y, p), F.mul(rest(y), rest(p)))
-    return agg(F.negative(focal("binary_focal_loss", 1.0, right, gamma, eps)))
+    return aggregated(agg, F.negative(focal("binary_focal_loss", 1.0, right, gamma, eps)))
 
 
 def focal(where: str, share: Any, p: Any, gamma: float, eps: float | None) -> Any:
@@ -70,7 +70,7 @@ def dice_coeff_loss(prediction: Any, target: Any, agg: Agg | None = None, smooth
     smooth = float(check("dice_coeff_loss.smooth", smooth))
     both, each = _total(agg, F.mul(y, p)), F.add(_total(agg, F.square(y)), _total(agg, F.square(p)))
     loss = rest(F.div(F.add(F.mul(both, 2.0), smooth), F.add(each, smooth)))
-    return loss if agg is None else agg(loss)
+    return loss if agg is None else aggregated(agg, loss)
 
 
 def tversky_loss(prediction: Any, target: Any, agg: Agg | None = None, beta: float = 0.7) -> Any:
@@ -86,7 +86,7 @@ def tversky_loss(prediction: Any, target: Any, agg: Agg | None = None, beta: flo
     beta = float(check("tversky_loss.beta", beta))
     total = F.add(F.mul(_total(agg, p), beta), F.mul(_total(agg, y), 1.0 - beta))  # the products y p cancel
     loss = rest(F.div(F.add(_total(agg, F.mul(y, p)), 1.0), F.add(total, 1.0)))
-    return loss if agg is None else agg(loss)
+    return loss if agg is None else aggregated(agg, loss)
 
 
 def _total(agg: Agg | None, x: Any) -> Any:

@@ -56,7 +56,15 @@ def compare(name: str, turned: str = "") -> Op:
     return Op(name, shape, lower, (None, None), examples=(example("ff", (5,), (5,)),))
 
 
-NEG: Op = op("neg", lambda c, dy: c.apply(NEG, dy))
+NEG: Op = Op(
+    "neg",
+    same("neg"),
+    lambda b, out, x: lanes.elementwise(
+        b, "elementwise.affine", out, x, numbers=[Num(v, out.dtype) for v in (-1.0, -0.0)]
+    ),
+    (lambda c, dy: c.apply(NEG, dy),),
+    examples=(example("f", (5,)),),
+)
 ADD = op("add", lambda c, dy: dy, lambda c, dy: dy)
 SUB = op("sub", lambda c, dy: dy, lambda c, dy: c.apply(NEG, dy))
 MUL: Op = op("mul", lambda c, dy: c.apply(MUL, dy, c.inputs[1]), lambda c, dy: c.apply(MUL, dy, c.x))

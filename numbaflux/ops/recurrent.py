@@ -202,10 +202,9 @@ def _lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None,
 def _grad_shape(x: Spec, wi: Spec, w: Spec, bias: Spec | None, state_bias: Spec | None, h0: Spec | None,
                 c0: Spec | None, lengths: Spec | None, *others: Spec | None, kind: str, reverse: bool,
                 dx: bool) -> tuple[Spec, ...]:  # fmt: skip
-    z = _sizes(kind, x, wi, w, bias, state_bias, h0, c0, lengths)
-    state, columns = (z.n, z.hidden), (z.columns,)
-    shapes = x.shape if dx else NONE, wi.shape, w.shape, columns, columns if kind == "gru" else NONE
-    return tuple(Spec(s, x.dtype) for s in (*shapes, state, state if kind == "lstm" else NONE))
+    _sizes(kind, x, wi, w, bias, state_bias, h0, c0, lengths)
+    optional = (NONE if given is None else given.shape for given in (bias, state_bias, h0, c0))
+    return tuple(Spec(shape, x.dtype) for shape in (x.shape if dx else NONE, wi.shape, w.shape, *optional))
 
 
 def _grad_lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None, state_bias: Buf | None,
@@ -217,10 +216,11 @@ def _grad_lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | 
     places = [slots(b, out, z.tiles) for out in out_weights]
     dgx = b.temp((z.n, z.steps, z.columns), x.dtype) if dx else None
     free = b.temp((z.n, z.hidden), x.dtype)
+    states = [s if s.size else b.temp((z.n, z.hidden), x.dtype) for s in (dh0, dc0)]
     rows = z.features, z.pitch, z.pitch if kind == "gru" else 0, z.hidden, z.hidden if kind == "gru_v3" else 0
     b.add(
         "recurrent.backward", *(own(p, out.size) for p, out in zip(places, out_weights, strict=True)),
-        _or_nothing(dgx, x, True), cut(dh0, dh0.size, write=True), _or_nothing(dc0, x, True),
+        _or_nothing(dgx, x, True), *(cut(s, s.size, write=True) for s in states),
         *(z.scratch(b, x, size) if size else nothing(x) for size in rows), cut(free, free.size, write=True),
         *(_or_nothing(a, x) for a in (x, dy, dh, dc, y, cells, gates)), *_state_weights(b, z, w, True),
         _or_nothing(h0, x), _or_nothing(c0, x), ends, *z.numbers(reverse),
@@ -275,7 +275,8 @@ def _second(c: Any, *dys: Any) -> Any:
 
     def first(*given: Any) -> Any:
         inputs = (*given[:INPUTS], c.inputs[INPUTS])
-        return c.vjp(lambda *x: unrolled(c.apply, *x, **attrs), inputs, (*given[INPUTS:], None, None))[:INPUTS]
+        found = c.vjp(lambda *x: unrolled(c.apply, *x, **attrs), inputs, (*given[INPUTS:], None, None))
+        return tuple(g if out.size else None for g, out in zip(found, c.outs, strict=False))
 
     floats = (*c.inputs[:INPUTS], *c.inputs[-3:])
     return c.once(lambda: c.vjp(first, floats, dys))

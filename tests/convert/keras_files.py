@@ -33,6 +33,12 @@ def models(keras):
         layers.Conv1D(4, 3, padding="same"),
     ]
     words = [layers.Embedding(9, 4), layers.Dense(4, use_bias=False), *(layers.Dense(4) for _ in range(11))]
+    steps = [
+        layers.LSTM(4, return_sequences=True),
+        layers.Bidirectional(layers.GRU(2, return_sequences=True)),
+        layers.GRU(4, reset_after=False, return_sequences=True),
+        layers.SimpleRNN(3),
+    ]
     x = keras.Input((5, 6))
     attention = layers.MultiHeadAttention(3, 2, output_shape=4)(x, x)
     return {
@@ -40,6 +46,7 @@ def models(keras):
         "image": (keras.Sequential([keras.Input((8, 8, 1)), *image]), (3, 8, 8, 1)),
         "series": (keras.Sequential([keras.Input((6, 4)), *back]), (3, 6, 4)),
         "words": (keras.Sequential([keras.Input((5,)), *words]), (3, 5)),
+        "steps": (keras.Sequential([keras.Input((5, 3)), *steps]), (3, 5, 3)),
     }
 
 

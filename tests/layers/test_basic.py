@@ -163,7 +163,7 @@ def test_dense_without_bias_has_none():
         ((1, -2), {}, nf.RangeError, "Dense: n_out must be an integer in [1, inf), got -2"),
         ((2.0, 1), {}, nf.DTypeError, "Dense: n_in must be an integer in [1, inf), got 2.0"),
         ((True, 1), {}, nf.DTypeError, "Dense: n_in must be an integer in [1, inf), got True"),
-        ((2, 1, "relu"), {}, nf.DTypeError, "Dense: activation must be a function, got str"),
+        ((2, 1, "relu"), {}, nf.DTypeError, "Dense: activation must be a function, got str; nf.relu"),
         ((2, 1), {"init": lambda shape, rng: np.zeros(2)}, nf.ShapeError,
          "Dense: init(shape) must be of shape (2, 1), got (2,)"),
         ((2, 1), {"init": lambda shape, rng: np.zeros(shape, int)}, nf.DTypeError,
@@ -173,6 +173,11 @@ def test_dense_without_bias_has_none():
 def test_wrong_arguments_of_dense(args, options, kind, text):
     with raises(kind, text):
         nf.Dense(*args, **options)
+
+
+def test_a_misspelt_activation_is_answered_with_those_there_are():
+    with pytest.raises(nf.DTypeError, match=r"got str; one of nf\.celu, .*nf\.relu, .*nf\.tanh"):
+        nf.Dense(2, 1, "reul")
 
 
 def test_wrong_inputs_of_dense():

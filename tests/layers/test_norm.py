@@ -259,7 +259,7 @@ def test_save_load_show(tmp_path):
         (lambda: nf.LayerNorm(()), nf.DTypeError, "LayerNorm: size must be a tuple of integers, got ()"),
         (lambda: nf.BatchNorm(4, active="yes"), nf.DTypeError,
          "BatchNorm: active must be True, False or None, got 'yes'"),
-        (lambda: nf.GroupNorm(4, 2, "relu"), nf.DTypeError, "GroupNorm: activation must be a function, got str"),
+        (lambda: nf.GroupNorm(4, 2, "relu"), nf.DTypeError, "GroupNorm: activation must be a function, got str; nf.relu"),
         (lambda: nf.BatchNorm(4, init_weight=lambda s: np.ones(2)), nf.ShapeError,
          "BatchNorm: weight must be None or float64 of shape (4,), got float64 of shape (2,)"),
         (lambda: nf.BatchNorm(4, init_bias=lambda s: np.zeros(s)), nf.ShapeError,

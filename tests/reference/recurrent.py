@@ -6,7 +6,7 @@ GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_v3": 3}
 SAVED = {"rnn": 0, "rnn_relu": 0, "lstm": 4, "gru": 4, "gru_v3": 3}
 
 
-def sigmoid(x):
+def logistic(x):
     return 1 / (1 + np.exp(-x))
 
 
@@ -27,10 +27,10 @@ def step(kind, a, w, state_bias, h, c):
         return np.maximum(a + h @ w, 0), c, [], []
     if kind == "lstm":
         s = a + h @ w
-        i, f, g, o = sigmoid(s[part[0]]), sigmoid(s[part[1]]), np.tanh(s[part[2]]), sigmoid(s[part[3]])
+        i, f, g, o = logistic(s[part[0]]), logistic(s[part[1]]), np.tanh(s[part[2]]), logistic(s[part[3]])
         c = f * c + i * g
         return o * np.tanh(c), c, [i, f, g, o], c
-    r, z = (sigmoid(a[p] + h @ w[:, p] + u[p]) for p in part[:2])
+    r, z = (logistic(a[p] + h @ w[:, p] + u[p]) for p in part[:2])
     if kind == "gru":
         q = h @ w[:, part[2]] + u[part[2]]
         new = np.tanh(a[part[2]] + r * q)
@@ -129,9 +129,9 @@ def grad_parts(x, wi, w, bias, state_bias, h0, c0, lengths, y, cells, gates, dy,
             if kind == "gru":
                 dsb += d_state
         dh0[i], dc0[i] = back_h, back_c
+    optional = zip((db, dsb, dh0, dc0), (bias, state_bias, h0, c0), strict=True)
     nothing = np.zeros(0, x.dtype)
-    return (out_x if dx else nothing, dwi, dw, db, dsb if kind == "gru" else nothing, dh0,
-            dc0 if kind == "lstm" else nothing)  # fmt: skip
+    return out_x if dx else nothing, dwi, dw, *(nothing if given is None else d for d, given in optional)
 
 
 def recurrent_grad(*xs, **attrs):
