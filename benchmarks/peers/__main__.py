@@ -16,14 +16,13 @@ from benchmarks.peers.worker import peers
 
 
 class Peer:
-    """A worker process."""
+    """A worker process, of the module named worker, with these arguments."""
 
-    def __init__(self, name: str, case: str) -> None:
+    def __init__(self, name: str, *arguments: str, worker: str = "benchmarks.peers.worker") -> None:
         self.name = name
-        command = [sys.executable, "-m", "benchmarks.peers.worker", name, case]
+        command = [sys.executable, "-m", worker, name, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.loss = self.read()
-        self.times: list[float] = []
+        self.loss, self.times = 0.0, list[float]()
 
     def read(self) -> float:
         line = self.process.stdout.readline()  # type: ignore[union-attr]
@@ -31,10 +30,17 @@ class Peer:
             raise SystemExit(f"{self.name}: the worker ended with code {self.process.wait()}")
         return float(line)
 
-    def round(self, seconds: float) -> None:
-        self.process.stdin.write(f"{seconds}\n")  # type: ignore[union-attr]
+    def ask(self, line: object) -> float:
+        self.process.stdin.write(f"{line}\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
-        self.times.append(self.read())
+        return self.read()
+
+    def begin(self, case: str) -> None:
+        """Make the call of a case, ready to be repeated."""
+        self.loss, self.times = self.ask(case), []
+
+    def round(self, seconds: float) -> None:
+        self.times.append(self.ask(seconds))
 
     def close(self) -> None:
         self.process.stdin.close()  # type: ignore[union-attr]

@@ -81,6 +81,7 @@ class _Recurrent:
     return_state: bool
 
     cell: ClassVar[Callable[..., _Cell]]
+    shown: ClassVar[tuple[str, ...]] = ("bidirectional", "return_state")
 
     def _set(
         self, n_in: int, n_out: int, *more: Any, layers: int, bidirectional: bool, dropout: float, return_state: bool,

@@ -30,7 +30,12 @@ def test_wrong_options_are_refused_before_anything_is_written(name, options, tmp
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("diabetes", ("--members", 1)), ("sunspots", ("--members", 0)), ("surrogate", ("--channels", 0))]
+    [
+        ("diabetes", ("--members", 1)),
+        ("sunspots", ("--members", 0)),
+        ("surrogate", ("--channels", 0)),
+        ("pinn", ("--width", 0)),
+    ]
     + [("custom", ("--wrong", share)) for share in (-0.1, 1.1, "nan")],
 )
 def test_wrong_options_of_their_own_are_refused(name, options, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Upsample, PixelShuffle and their functions: values and gradients against PyTorch, plans, files, every message."""
+"""Upsample, PixelShuffle and their functions: values and gradients against PyTorch, every message."""
 
 import functools
 import re
@@ -16,10 +16,6 @@ LAYERS = [  # layer, x
     (nf.Upsample(2, "bilinear"), X), (nf.Upsample((1.7, 0.5), "bilinear"), X),
     (nf.Upsample(size=(1, 9), mode="bilinear"), X), (nf.Upsample((2, 1, 1.5), "trilinear"), VOLUMES),
 ]  # fmt: skip
-SHUFFLES = [(nf.PixelShuffle(2), X), (nf.PixelShuffle(4), SERIES), (nf.PixelShuffle(2), VOLUMES)]
-each = pytest.mark.parametrize(
-    ("layer", "x"), LAYERS + SHUFFLES, ids=[f"{layer.describe()} {x.ndim}" for layer, x in LAYERS + SHUFFLES]
-)
 
 
 def raises(kind, text):
@@ -63,36 +59,17 @@ def test_pixel_shuffle_puts_each_channel_in_its_place(rank):
         np.testing.assert_array_equal(y[(slice(None), *place)], block[:, offset :: r**rank])
 
 
-@each
-def test_gradients(layer, x):
-    x = x[..., :: 1 if isinstance(layer, nf.PixelShuffle) else 4]
-    nf.check_gradients(lambda x: (layer(x) ** 2).sum(), x)
-
-
-@each
-def test_compiled_and_without_computing(layer, x):
-    x = x.astype(np.float32)
-    y = layer(x)
-    assert y.dtype == np.float32
-    np.testing.assert_array_equal(nf.compile(layer)(x), y)
-    assert nf.outputsize(layer, x.shape) == y.shape
-
-
-@each
-def test_in_files(layer, x, tmp_path):
-    model = nf.Chain(layer, nf.Dense(layer(x).shape[-1], 1))
-    x = x.astype(np.float32)
-    nf.save(tmp_path / "model.h5", model)
-    again = nf.load(tmp_path / "model.h5")
-    np.testing.assert_array_equal(again(x), model(x))
-    assert repr(again) == repr(model) and not nf.trainables(layer)
-    assert repr(eval(repr(layer).split(",\n")[0], vars(nf))) == repr(layer)
-
-
 def test_functions_in_files(tmp_path):
     model = nf.Chain(functools.partial(nf.upsample_bilinear, scale=1.5), functools.partial(nf.pixel_shuffle, r=2))
     nf.save(tmp_path / "model.h5", model)
     np.testing.assert_array_equal(nf.load(tmp_path / "model.h5")(X), model(X))
+
+
+def test_functions_are_what_layers_call():
+    scales = {"linear": (SERIES, 1.5), "bilinear": (X, 1.5), "trilinear": (VOLUMES, (2, 1, 1.5)), "nearest": (X, 2)}
+    functions = (nf.upsample_linear, nf.upsample_bilinear, nf.upsample_trilinear, nf.upsample_nearest)
+    for f, (mode, (x, scale)) in zip(functions, scales.items(), strict=True):
+        np.testing.assert_array_equal(f(x, scale), nf.Upsample(scale, mode)(x))
 
 
 def test_the_corners_stay():
@@ -103,6 +80,8 @@ def test_the_corners_stay():
 def test_repr():
     shown = [layer.describe() for layer in (nf.Upsample([1, 3]), nf.Upsample(2.5, "linear"), nf.Upsample(size=4))]
     assert shown == ["Upsample((1, 3))", "Upsample(2.5, mode='linear')", "Upsample(size=4)"]
+    for layer in [nf.PixelShuffle(4), *(layer for layer, _ in LAYERS)]:
+        assert repr(eval(layer.describe(), vars(nf))) == repr(layer)
 
 
 WRONG = [
