@@ -338,5 +338,5 @@ def test_numbers_that_losses_take():
     np.testing.assert_allclose(nf.losses.msle(np.zeros(1), np.ones(1), eps=1), np.log(2) ** 2)
     with raises(nf.RangeError, "siamese_contrastive_loss: margin must be a number in [0, inf), got -1"):
         nf.losses.siamese_contrastive_loss(d, y, margin=-1)
-    with raises(nf.DTypeError, "loss: agg must be a function of an array: np.mean, np.sum, nf.identity, ..., got 'mean'"):
+    with pytest.raises(nf.DTypeError, match="^loss: agg must be a function of an array: np.mean, .*, got 'mean'$"):
         nf.losses.mse(d, y, agg="mean")

@@ -108,11 +108,11 @@ def main() -> None:
     call: Call = object
     for line in sys.stdin:
         name, _, size = line.strip().rpartition(" ")
-        if name:
-            call = make(sys.argv[1], name, size)
-            print(float([call() for _ in range(20)][-1]), flush=True)  # type: ignore[arg-type]
-        else:
+        if not name:
             print(run(call, float(line)), flush=True)
+            continue
+        call = make(sys.argv[1], name, size)
+        print(float([call() for _ in range(20)][-1]), flush=True)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from benchmarks.peers.worker import peers
 
 
 class Peer:
-    """A worker process, of the module named worker, with these arguments."""
+    """A worker process: a module that says what it prints for a line."""
 
-    def __init__(self, name: str, *arguments: str, worker: str = "benchmarks.peers.worker") -> None:
+    def __init__(self, name: str, worker: str = "benchmarks.peers.worker") -> None:
         self.name = name
-        command = [sys.executable, "-m", worker, name, *arguments]
+        command = [sys.executable, "-m", worker, name]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.loss, self.times = 0.0, list[float]()
 
@@ -54,8 +54,10 @@ class Peer:
 def compare(name: str, rounds: int, seconds: float, compiled: bool) -> tuple[str, bool]:
     """The row of one case, and whether its target is reached."""
     case = CASES[name]
-    ours, *others = (Peer(p, name) for p in ("numbaflux", *peers(case, compiled)))
+    ours, *others = (Peer(p) for p in ("numbaflux", *peers(case, compiled)))
     try:
+        for peer in (ours, *others):
+            peer.begin(name)
         far = [p for p in others if abs(p.loss - ours.loss) > 1e-3 * max(abs(ours.loss), 0.05)]
         if far:
             raise SystemExit(f"{name}: loss after 20 steps {ours.loss}, but {far[0].name} has {far[0].loss}")

@@ -1,8 +1,8 @@
-"""One peer, one case, in a process of its own: for each line on standard input, run for that many seconds, print
-microseconds a call.
+"""One peer in a process of its own: for each line on standard input that names a case, make its call and print the
+loss of step 20 (0 for products); for each number, run for that many seconds and print microseconds a call.
 
 Peers: numbaflux, torch, torch-last (images with the channels last), torch-compile, numpy; probe: the same work at the
-speed of our tile alone. The first line printed is the loss of step 20 (0 for products).
+speed of our tile alone.
 """
 
 from __future__ import annotations
@@ -187,14 +187,17 @@ def run(call: Call, seconds: float) -> float:
 
 
 def main() -> None:
-    peer, name = sys.argv[1:]
-    case = CASES[name]
-    call = make(peer, case)
-    scale = case.flops / probe()[1] if peer == "probe" else 1.0  # type: ignore[union-attr]
-    value = [call() for _ in range(20)][-1]
-    print(float(value) if isinstance(case, Training) else 0.0, flush=True)  # type: ignore[arg-type]
+    peer, scale = sys.argv[1], 1.0
+    call: Call = object
     for line in sys.stdin:
-        print(scale * run(call, float(line)), flush=True)
+        case = CASES.get(line.strip())
+        if case is None:
+            print(scale * run(call, float(line)), flush=True)
+            continue
+        call = make(peer, case)
+        scale = case.flops / probe()[1] if peer == "probe" else 1.0  # type: ignore[union-attr]
+        value = [call() for _ in range(20)][-1]
+        print(float(value) if isinstance(case, Training) else 0.0, flush=True)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from ..init import glorot_uniform
 from ..op import DTypeError, Error, ShapeError, expect
 from ..ranges import check
 from ..tree import fields
-from .layer import check_activation, layer, name_of, param, spread
+from .layer import check_activation, layer, param, spread
+from .weights import check_beside, check_weight, described, made
 
 
 @layer
@@ -126,35 +127,24 @@ class Dense:
         init: Callable[..., np.ndarray] = glorot_uniform, rng: Any = None,
     ) -> None:  # fmt: skip
         shape = int(check("Dense.n_in", n_in)), int(check("Dense.n_out", n_out))
-        self.weight = init(shape, rng=rng)
-        expect(np.shape(self.weight) == shape, "Dense", "init(shape)", f"of shape {shape}", str(np.shape(self.weight)),
-               error=ShapeError)  # fmt: skip
+        self.weight = made("Dense", init, shape, rng)
         self.bias = np.zeros(shape[1], self.weight.dtype) if bias else None
         self.activation = activation
         self.check_fields()
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
-        w, b = self.weight, self.bias
-        good = isinstance(w, np.ndarray) and w.dtype in (np.float32, np.float64)
-        expect(good, "Dense", "weight", "an array of float32 or float64", str(getattr(w, "dtype", type(w).__name__)),
-               error=DTypeError)  # fmt: skip
+        w = self.weight
+        check_weight("Dense", "weight", w)
         expect(w.ndim == 2 and w.size > 0, "Dense", "weight", "of shape (in, out)", str(w.shape), error=ShapeError)
-        good = b is None or isinstance(b, np.ndarray) and b.shape == w.shape[1:] and b.dtype == w.dtype
-        expect(good, "Dense", "bias", f"None or {w.dtype} of shape {w.shape[1:]}",
-               f"{getattr(b, 'dtype', type(b).__name__)} of shape {getattr(b, 'shape', None)}",
-               error=ShapeError)  # fmt: skip
+        check_beside("Dense", "bias", self.bias, w, w.shape[1:])
         check_activation("Dense", self.activation)
 
     def __call__(self, x: Any) -> Any:
         return self.activation(F.dense(x, self.weight, self.bias))
 
     def describe(self) -> str:
-        n_in, n_out = self.weight.shape
-        parts = [str(n_in), str(n_out)]
-        parts += [name_of(self.activation)] if self.activation is not F.identity else []
-        parts += ["bias=False"] if self.bias is None else []
-        return f"Dense({', '.join(parts)})"
+        return described(self, *self.weight.shape)
 
 
 def flatten(x: Any) -> Any:

@@ -15,7 +15,8 @@ from ..op import DTypeError, Error, ShapeError, expect
 from ..ranges import check
 from ..recompute import checkpointed
 from .basic import check_layers, locate
-from .layer import check_activation, layer, name_of, param, spread
+from .layer import check_activation, layer, param, spread
+from .weights import check_beside, check_weight, described, made
 
 Function = Callable[[Any], Any]
 
@@ -224,24 +225,6 @@ class Maxout:
         return functools.reduce(F.maximum, [_at(str(i), one, *inputs) for i, one in enumerate(self.layers)])
 
 
-def _check_arrays(where: str, **arrays: Any) -> None:
-    """Raise unless these are arrays of one float dtype; None may stand for the last."""
-    (name, first), *rest = arrays.items()
-    good = isinstance(first, np.ndarray) and first.dtype in (np.float32, np.float64)
-    expect(good, where, name, "an array of float32 or float64",
-           str(getattr(first, "dtype", type(first).__name__)), error=DTypeError)  # fmt: skip
-    for name, a in rest:
-        good = a is None or isinstance(a, np.ndarray) and a.dtype == first.dtype
-        expect(good, where, name, f"None or an array of {first.dtype}",
-               str(getattr(a, "dtype", type(a).__name__)), error=DTypeError)  # fmt: skip
-
-
-def _made(where: str, init: Callable[..., np.ndarray], shape: tuple[int, ...], rng: Any) -> np.ndarray:
-    made = init(shape, rng=rng)
-    expect(np.shape(made) == shape, where, "init(shape)", f"of shape {shape}", str(np.shape(made)), error=ShapeError)
-    return made
-
-
 def _expect_sizes(where: str, name: str, x: Any, sizes: tuple[int, ...], whole: bool = False) -> None:
     """Raise unless x is an array whose last axes have these sizes, or all of them."""
     expect(hasattr(x, "shape"), where, name, "an array", type(x).__name__, error=DTypeError)
@@ -270,17 +253,17 @@ class Scale:
         init: Callable[..., np.ndarray] = ones, rng: Any = None,
     ) -> None:  # fmt: skip
         shape = tuple(int(check("Scale.size", n)) for n in size)
-        self.scale = _made("Scale", init, shape, rng)
+        self.scale = made("Scale", init, shape, rng)
         self.bias = np.zeros(shape, self.scale.dtype) if bias else None
         self.activation = activation
         self.check_fields()
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
-        _check_arrays("Scale", scale=self.scale, bias=self.bias)
-        shape, given = self.scale.shape, None if self.bias is None else self.bias.shape
-        expect(self.scale.size > 0 and len(shape) > 0, "Scale", "size", "at least one number", str(shape))
-        expect(given in (None, shape), "Scale", "bias", f"of shape {shape}", str(given), error=ShapeError)
+        w = self.scale
+        check_weight("Scale", "scale", w)
+        expect(w.size > 0 and w.ndim > 0, "Scale", "size", "at least one number", str(w.shape))
+        check_beside("Scale", "bias", self.bias, w, w.shape)
         check_activation("Scale", self.activation)
 
     def __call__(self, x: Any) -> Any:
@@ -289,10 +272,7 @@ class Scale:
         return self.activation(y if self.bias is None else F.add(y, self.bias))
 
     def describe(self) -> str:
-        parts = [str(n) for n in self.scale.shape]
-        parts += [f"activation={name_of(self.activation)}"] if self.activation is not F.identity else []
-        parts += ["bias=False"] if self.bias is None else []
-        return f"Scale({', '.join(parts)})"
+        return described(self, *self.scale.shape, activation="activation={}")
 
 
 @layer
@@ -315,18 +295,18 @@ class Bilinear:
         init: Callable[..., np.ndarray] = glorot_uniform, rng: Any = None,
     ) -> None:  # fmt: skip
         named = {"in1": in1, "in2": in2, "out": out}
-        self.weight = _made("Bilinear", init, tuple(int(check(f"Bilinear.{k}", n)) for k, n in named.items()), rng)
+        self.weight = made("Bilinear", init, tuple(int(check(f"Bilinear.{k}", n)) for k, n in named.items()), rng)
         self.bias = np.zeros(out, self.weight.dtype) if bias else None
         self.activation = activation
         self.check_fields()
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
-        _check_arrays("Bilinear", weight=self.weight, bias=self.bias)
-        shape, given = self.weight.shape, None if self.bias is None else self.bias.shape
-        good = self.weight.ndim == 3 and self.weight.size > 0
-        expect(good, "Bilinear", "weight", "of shape (in1, in2, out)", str(shape), error=ShapeError)
-        expect(given in (None, shape[2:]), "Bilinear", "bias", f"of shape {shape[2:]}", str(given), error=ShapeError)
+        w = self.weight
+        check_weight("Bilinear", "weight", w)
+        expect(w.ndim == 3 and w.size > 0, "Bilinear", "weight", "of shape (in1, in2, out)", str(w.shape),
+               error=ShapeError)  # fmt: skip
+        check_beside("Bilinear", "bias", self.bias, w, w.shape[2:])
         check_activation("Bilinear", self.activation)
 
     def __call__(self, x: Any, y: Any = None) -> Any:
@@ -339,7 +319,4 @@ class Bilinear:
         return self.activation(F.dense(flat, F.reshape(self.weight, (in1 * in2, out)), self.bias))
 
     def describe(self) -> str:
-        parts = [*map(str, self.weight.shape)]
-        parts += [name_of(self.activation)] if self.activation is not F.identity else []
-        parts += ["bias=False"] if self.bias is None else []
-        return f"Bilinear({', '.join(parts)})"
+        return described(self, *self.weight.shape)

@@ -15,6 +15,7 @@ from ..padding import check_mode, padded
 from ..ranges import check
 from ..windows import conv, conv_transpose, space
 from .layer import check_activation, layer, name_of, param
+from .weights import check_beside, check_weight, made
 
 Function = Callable[[Any], Any]
 
@@ -41,22 +42,15 @@ class _Windowed:
         self.dilation = sizes(name, "dilation", dilation, len(window))
         self.stride = sizes(name, "stride", stride, len(window))
         self.pad, self.groups, self.activation = pads(name, pad, window, self.dilation), groups, activation
-        self.weight = init((*window, *shape), rng=rng)
-        expect(np.shape(self.weight) == (*window, *shape), name, "init(shape)", f"of shape {(*window, *shape)}",
-               str(np.shape(self.weight)), error=ShapeError)  # fmt: skip
+        self.weight = made(name, init, (*window, *shape), rng)
         self.bias = np.zeros(out, self.weight.dtype) if bias else None
 
     def _check_fields(self, out: int) -> None:
-        name, w, b = type(self).__name__, self.weight, self.bias
-        good = isinstance(w, np.ndarray) and w.dtype in (np.float32, np.float64)
-        expect(good, name, "weight", "an array of float32 or float64", str(getattr(w, "dtype", type(w).__name__)),
-               error=DTypeError)  # fmt: skip
+        name, w = type(self).__name__, self.weight
+        check_weight(name, "weight", w)
         expect(3 <= w.ndim <= 5 and w.size > 0, name, "weight", "of shape (window, in, out)", str(w.shape),
                error=ShapeError)  # fmt: skip
-        good = b is None or isinstance(b, np.ndarray) and b.shape == (out,) and b.dtype == w.dtype
-        expect(good, name, "bias", f"None or {w.dtype} of shape {(out,)}",
-               f"{getattr(b, 'dtype', type(b).__name__)} of shape {getattr(b, 'shape', None)}",
-               error=ShapeError)  # fmt: skip
+        check_beside(name, "bias", self.bias, w, (out,))
         rank = w.ndim - 2
         expect(sizes(name, "stride", self.stride, rank) == self.stride, name, "stride", "a tuple", repr(self.stride))
         same = sizes(name, "dilation", self.dilation, rank) == self.dilation

@@ -14,6 +14,7 @@ from ..ranges import check
 from ..shapes import astype, expand_dims, take
 from ..trace import Value
 from .layer import layer, param
+from .weights import check_weight, made
 
 
 @layer
@@ -38,9 +39,7 @@ class Embedding:
         rng: Any = None,
     ) -> None:  # fmt: skip
         shape = int(check("Embedding.n_in", n_in)), int(check("Embedding.n_out", n_out))
-        self.weight, self.padding_idx = init(shape, rng=rng), padding_idx
-        expect(np.shape(self.weight) == shape, "Embedding", "init(shape)", f"of shape {shape}",
-               str(np.shape(self.weight)), error=ShapeError)  # fmt: skip
+        self.weight, self.padding_idx = made("Embedding", init, shape, rng), padding_idx
         self.check_fields()
         if padding_idx is not None:
             self.weight[padding_idx] = 0
@@ -48,9 +47,7 @@ class Embedding:
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
         w, at = self.weight, self.padding_idx
-        good = isinstance(w, np.ndarray) and w.dtype in (np.float32, np.float64)
-        expect(good, "Embedding", "weight", "an array of float32 or float64",
-               str(getattr(w, "dtype", type(w).__name__)), error=DTypeError)  # fmt: skip
+        check_weight("Embedding", "weight", w)
         expect(w.ndim == 2 and w.size > 0, "Embedding", "weight", "of shape (in, out)", str(w.shape), error=ShapeError)
         if at is not None:
             check("Embedding.padding_idx", at)

@@ -16,6 +16,7 @@ from ..ranges import check
 from ..shapes import astype, concatenate, expand_dims, reshape, take
 from ..trace import Value, apply
 from .layer import layer, param
+from .weights import check_weight, made
 
 ALONG: dict[str, Callable[..., Any]] = {"mean": F.mean, "sum": F.sum, "max": F.max}  # of bags of one length, an axis
 OFFSETS = "EmbeddingBag: offsets must be 0 first, and never less than the one before or more than the indices"
@@ -47,17 +48,13 @@ class EmbeddingBag:
         self, n_in: int, n_out: int, reduction: str = "mean", init: Callable[..., np.ndarray] = randn, rng: Any = None
     ) -> None:
         shape = int(check("EmbeddingBag.n_in", n_in)), int(check("EmbeddingBag.n_out", n_out))
-        self.weight, self.reduction = init(shape, rng=rng), reduction
-        expect(np.shape(self.weight) == shape, "EmbeddingBag", "init(shape)", f"of shape {shape}",
-               str(np.shape(self.weight)), error=ShapeError)  # fmt: skip
+        self.weight, self.reduction = made("EmbeddingBag", init, shape, rng), reduction
         self.check_fields()
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
         w = self.weight
-        good = isinstance(w, np.ndarray) and w.dtype in (np.float32, np.float64)
-        expect(good, "EmbeddingBag", "weight", "an array of float32 or float64",
-               str(getattr(w, "dtype", type(w).__name__)), error=DTypeError)  # fmt: skip
+        check_weight("EmbeddingBag", "weight", w)
         expect(w.ndim == 2 and w.size > 0, "EmbeddingBag", "weight", "of shape (in, out)", str(w.shape),
                error=ShapeError)  # fmt: skip
         known = isinstance(self.reduction, str) and self.reduction in ALONG

@@ -15,6 +15,7 @@ from ..ranges import check
 from ..shapes import broadcast_to, reshape, stack
 from ..trace import Value, apply
 from .layer import check_activation, layer, name_of, param
+from .weights import check_beside, check_weight, made
 
 Init = Callable[..., np.ndarray]
 FUSED = {F.tanh: "rnn", F.relu: "rnn_relu"}  # activations with which all steps of a plain cell are one kernel
@@ -52,10 +53,7 @@ class _Cell:
         n_in, n_out = int(check(f"{name}.n_in", n_in)), int(check(f"{name}.n_out", n_out))
         wide = CELLS[self.kind].gates * n_out
         for field, make, rows in zip(("Wi", "Wh"), init, (n_in, n_out), strict=True):
-            w = make((rows, wide), rng=rng)
-            expect(np.shape(w) == (rows, wide), name, f"the array made for {field}", f"of shape {(rows, wide)}",
-                   str(np.shape(w)), error=ShapeError)  # fmt: skip
-            setattr(self, field, w)
+            setattr(self, field, made(name, make, (rows, wide), rng, f"the array made for {field}"))
         self.bias = np.zeros(wide, self.Wi.dtype) if bias else None
         for field in self.states:
             setattr(self, field, np.zeros(n_out, self.Wi.dtype) if trainable_state else None)
@@ -64,10 +62,7 @@ class _Cell:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
         name, gates = type(self).__name__, CELLS[self.kind].gates
         for field in ("Wi", "Wh"):
-            w = getattr(self, field)
-            good = isinstance(w, np.ndarray) and w.dtype in (np.float32, np.float64)
-            expect(good, name, field, "an array of float32 or float64", str(getattr(w, "dtype", type(w).__name__)),
-                   error=DTypeError)  # fmt: skip
+            check_weight(name, field, getattr(self, field))
         w = self.Wh
         good = w.ndim == 2 and w.size > 0 and w.shape[1] == gates * w.shape[0]
         expect(good, name, "Wh", f"of shape (out, {gates} * out)", str(w.shape), error=ShapeError)
@@ -76,11 +71,7 @@ class _Cell:
                error=ShapeError)  # fmt: skip
         for fields, shape in ((self.biases, w.shape[1:]), (self.states, w.shape[:1])):
             for field in fields:
-                a = getattr(self, field)
-                good = a is None or isinstance(a, np.ndarray) and a.shape == shape and a.dtype == w.dtype
-                expect(good, name, field, f"None or {w.dtype} of shape {shape}",
-                       f"{getattr(a, 'dtype', type(a).__name__)} of shape {getattr(a, 'shape', None)}",
-                       error=ShapeError)  # fmt: skip
+                check_beside(name, field, getattr(self, field), w, shape)
 
     @property
     def n_in(self) -> int:

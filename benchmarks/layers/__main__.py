@@ -1,0 +1,61 @@
+"""A training step of every layer beside PyTorch's: python -m benchmarks.layers [NAME ...] [--rounds N] [--seconds S].
+
+Peers take turns, each in a process of its own; what is printed are medians over the rounds. Exit code 1 where more
+than MOST layers are slower than PyTorch at a size, or one takes more than 1 / LEAST of its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from benchmarks.layers.rows import RANDOM, ROWS, SIZES
+from benchmarks.peers.__main__ import Peer
+
+MOST, LEAST = 3, 0.7
+WORKER = "benchmarks.layers.worker"
+
+
+def measure(name: str, size: str, peers: list[Peer], rounds: int, seconds: float) -> float:
+    """Print the row of a layer at a size; the ratio of the better of PyTorch's times and ours."""
+    peers = peers if ROWS[name].kind == "images" else peers[:2]
+    for peer in peers:
+        peer.begin(f"{name} {size}")
+    ours, *others = peers
+    far = [p for p in others if abs(p.loss - ours.loss) > (0.3 if name in RANDOM else 1e-3) * abs(ours.loss)]
+    if far:
+        raise SystemExit(f"{name} {size}: loss after 20 steps {ours.loss}, but {far[0].name} has {far[0].loss}")
+    for _ in range(rounds):
+        for peer in peers:
+            peer.round(seconds)
+    best = min(others, key=lambda p: p.median)
+    ratio = best.median / ours.median
+    behind = "" if ratio >= 1 else "  behind" if ratio >= LEAST else "  far behind"
+    print(f"{name:<20}{size:<8}{ours.median:>11.1f}{best.median:>11.1f} {best.name:<12}{ratio:>7.2f}{behind}", flush=True)
+    return ratio
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ROWS)} (all unless told)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each peer (5)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="length of a turn (0.2)")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in ROWS]
+    if unknown:
+        parser.error(f"no layer {unknown[0]}: choose from {', '.join(ROWS)}")
+    print(f"{'layer':<20}{'size':<8}{'ours us':>11}{'peer us':>11} {'peer':<12}{'ratio':>7}")
+    peers, ratios = [Peer(name, WORKER) for name in ("numbaflux", "torch", "torch-last")], {}
+    try:
+        for name in options.names or ROWS:
+            ratios[name] = min(measure(name, size, peers, options.rounds, options.seconds) for size in SIZES)
+    finally:
+        for peer in peers:
+            peer.close()
+    behind = [name for name, ratio in ratios.items() if ratio < 1]
+    print(f"{len(behind)} of {len(ratios)} behind{': ' * bool(behind)}{', '.join(behind)}")
+    return int(len(behind) > MOST or min(ratios.values()) < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
