@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 
-.PHONY: help quickstart test long lint format docs-check against-torch bench-peers clean
+.PHONY: help quickstart test long lint format docs-check against-torch bench-peers bench-layers clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -14,6 +14,7 @@ help:
 	@echo "make docs-check   only the code in README, docs and docstrings"
 	@echo "make against-torch  500 configurations of each layer beside PyTorch (installs it)"
 	@echo "make bench-peers  side by side with PyTorch (installs it)"
+	@echo "make bench-layers a training step of every layer beside PyTorch's (installs it)"
 	@echo "make clean        remove .venv, builds and caches"
 
 quickstart: .venv/installed
@@ -46,6 +47,9 @@ against-torch: .venv/peers
 
 bench-peers: .venv/peers
 	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-layers: .venv/peers
+	$(BIN)/python -m benchmarks.layers $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

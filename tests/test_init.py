@@ -46,7 +46,7 @@ def test_fans_count_the_connections_of_a_convolution(shape, random):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (5, 5, 16, 96)])
+@pytest.mark.parametrize("shape", [(1000, 1000), (200, 300), (5, 5, 16, 96)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("gain", [None, 0.5])
 def test_moments_against_theory(name, shape, dtype, gain):

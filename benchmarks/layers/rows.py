@@ -14,7 +14,7 @@ import numbaflux as nf
 
 VOCABULARY = 1000
 # Shapes of a small and of a middle input by kind; of labels also the channels that come out.
-SHAPES = {
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "rows": {"small": (32, 32), "middle": (256, 512)},
     "narrow": {"small": (32, 16), "middle": (256, 64)},
     "images": {"small": (32, 8, 8, 8), "middle": (64, 32, 32, 32)},

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import functions as F
 from ..init import glorot_uniform
 from ..op import DTypeError, ShapeError, expect
 from ..ranges import check
@@ -83,14 +82,18 @@ class _Recurrent:
     cell: ClassVar[Callable[..., _Cell]]
     shown: ClassVar[tuple[str, ...]] = ("bidirectional", "return_state")
 
-    def _set(
-        self, n_in: int, n_out: int, *more: Any, layers: int, bidirectional: bool, dropout: float, return_state: bool,
-        rng: Any, **options: Any,
+    def __init__(
+        self, n_in: int, n_out: int, *more: Any, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
+        bias: bool = True, init_kernel: Init = glorot_uniform, init_recurrent_kernel: Init = glorot_uniform,
+        return_state: bool = False, trainable_state: bool = False, rng: Any = None, **options: Any,
     ) -> None:  # fmt: skip
+        """more and options are what cells of one kind take besides."""
         name = type(self).__name__
         layers, ways = int(check(f"{name}.layers", layers)), 1 + bool(bidirectional)
+        options |= {"bias": bias, "init_kernel": init_kernel, "init_recurrent_kernel": init_recurrent_kernel}
+        options |= {"trainable_state": trainable_state, "rng": rng}
         sizes = [n_in] + [ways * n_out] * (layers - 1)
-        self.cells = tuple(self.cell(size, n_out, *more, rng=rng, **options) for size in sizes for _ in range(ways))
+        self.cells = tuple(self.cell(size, n_out, *more, **options) for size in sizes for _ in range(ways))
         self.drop = Dropout(dropout) if dropout else None
         self.bidirectional, self.return_state = bidirectional, return_state
         self.check_fields()
@@ -164,9 +167,9 @@ def _lengths(name: str, lengths: Any, n: int) -> Any:
 class RNN(_Recurrent):
     """h' = activation(x Wi + h Wh + bias) over all steps: x (n, steps, in) -> y (n, steps, out), all states.
 
-    layers: how many on top of each other, with dropout between them; bidirectional: a second one from the end, y is
-    (n, steps, 2 * out); return_state: (y, last state), of several cells with an axis of cells in front;
-    trainable_state: the first state is trained. One sequence (steps, in) will do.
+    RNN(n_in, n_out, activation=tanh). layers: how many on top of each other, with dropout between them; bidirectional:
+    a second one from the end, y is (n, steps, 2 * out); return_state: (y, last state), of several cells with an axis of
+    cells in front; trainable_state: the first state is trained. One sequence (steps, in) will do.
     Call with a state to begin with, and with lengths (n,): outputs behind a sequence's end are 0, its state stays.
 
     >>> y, h = RNN(3, 5, return_state=True)(np.ones((2, 7, 3), np.float32), lengths=[7, 4])
@@ -175,16 +178,7 @@ class RNN(_Recurrent):
     """
 
     cell = RNNCell
-
-    def __init__(
-        self, n_in: int, n_out: int, activation: Callable[[Any], Any] = F.tanh, *, layers: int = 1,
-        bidirectional: bool = False, dropout: float = 0.0, bias: bool = True, init_kernel: Init = glorot_uniform,
-        init_recurrent_kernel: Init = glorot_uniform, return_state: bool = False, trainable_state: bool = False,
-        rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, activation, layers=layers, bidirectional=bidirectional, dropout=dropout, bias=bias,
-                  init_kernel=init_kernel, init_recurrent_kernel=init_recurrent_kernel, return_state=return_state,
-                  trainable_state=trainable_state, rng=rng)  # fmt: skip
+    __init__ = _Recurrent.__init__
 
 
 @layer
@@ -199,38 +193,21 @@ class LSTM(_Recurrent):
     """
 
     cell = LSTMCell
-
-    def __init__(
-        self, n_in: int, n_out: int, *, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
-        bias: bool = True, init_kernel: Init = glorot_uniform, init_recurrent_kernel: Init = glorot_uniform,
-        return_state: bool = False, trainable_state: bool = False, rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, layers=layers, bidirectional=bidirectional, dropout=dropout, bias=bias,
-                  init_kernel=init_kernel, init_recurrent_kernel=init_recurrent_kernel, return_state=return_state,
-                  trainable_state=trainable_state, rng=rng)  # fmt: skip
+    __init__ = _Recurrent.__init__
 
 
 @layer
 class GRU(_Recurrent):
-    """A layer of GRUCell over all steps: x (n, steps, in) -> y (n, steps, out). state_bias: as of GRUCell.
+    """A layer of GRUCell over all steps: x (n, steps, in) -> y (n, steps, out).
 
-    Options and calls are those of RNN.
+    Options and calls are those of RNN; state_bias=True as of GRUCell.
 
     >>> GRU(3, 5, bidirectional=True)(np.ones((2, 7, 3), np.float32)).shape
     (2, 7, 10)
     """
 
     cell = GRUCell
-
-    def __init__(
-        self, n_in: int, n_out: int, *, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
-        bias: bool = True, state_bias: bool = False, init_kernel: Init = glorot_uniform,
-        init_recurrent_kernel: Init = glorot_uniform, return_state: bool = False, trainable_state: bool = False,
-        rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, layers=layers, bidirectional=bidirectional, dropout=dropout, bias=bias,
-                  state_bias=state_bias, init_kernel=init_kernel, init_recurrent_kernel=init_recurrent_kernel,
-                  return_state=return_state, trainable_state=trainable_state, rng=rng)  # fmt: skip
+    __init__ = _Recurrent.__init__
 
 
 @layer
@@ -244,12 +221,4 @@ class GRUv3(_Recurrent):
     """
 
     cell = GRUv3Cell
-
-    def __init__(
-        self, n_in: int, n_out: int, *, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
-        bias: bool = True, init_kernel: Init = glorot_uniform, init_recurrent_kernel: Init = glorot_uniform,
-        return_state: bool = False, trainable_state: bool = False, rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, layers=layers, bidirectional=bidirectional, dropout=dropout, bias=bias,
-                  init_kernel=init_kernel, init_recurrent_kernel=init_recurrent_kernel, return_state=return_state,
-                  trainable_state=trainable_state, rng=rng)  # fmt: skip
+    __init__ = _Recurrent.__init__

@@ -48,15 +48,19 @@ class _Cell:
     biases: ClassVar[tuple[str, ...]] = ("bias",)
     states: ClassVar[tuple[str, ...]] = ("h0",)
 
-    def _set(self, n_in: int, n_out: int, bias: bool, init: tuple[Init, Init], trainable_state: bool, rng: Any) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, *, bias: bool = True, init_kernel: Init = glorot_uniform,
+        init_recurrent_kernel: Init = glorot_uniform, trainable_state: bool = False, rng: Any = None,
+    ) -> None:  # fmt: skip
         name = type(self).__name__
         n_in, n_out = int(check(f"{name}.n_in", n_in)), int(check(f"{name}.n_out", n_out))
         wide = CELLS[self.kind].gates * n_out
-        for field, make, rows in zip(("Wi", "Wh"), init, (n_in, n_out), strict=True):
-            setattr(self, field, made(name, make, (rows, wide), rng, f"the array made for {field}"))
+        self.Wi = made(name, init_kernel, (n_in, wide), rng, "the array made for Wi")
+        self.Wh = made(name, init_recurrent_kernel, (n_out, wide), rng, "the array made for Wh")
         self.bias = np.zeros(wide, self.Wi.dtype) if bias else None
         for field in self.states:
             setattr(self, field, np.zeros(n_out, self.Wi.dtype) if trainable_state else None)
+        self.check_fields()
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
@@ -156,14 +160,10 @@ class RNNCell(_Cell):
     activation: Callable[[Any], Any] = F.tanh
     kind = "rnn"
 
-    def __init__(
-        self, n_in: int, n_out: int, activation: Callable[[Any], Any] = F.tanh, *, bias: bool = True,
-        init_kernel: Init = glorot_uniform, init_recurrent_kernel: Init = glorot_uniform,
-        trainable_state: bool = False, rng: Any = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, n_in: int, n_out: int, activation: Callable[[Any], Any] = F.tanh, **options: Any) -> None:
+        """options: those of LSTMCell."""
         self.activation = activation
-        self._set(n_in, n_out, bias, (init_kernel, init_recurrent_kernel), trainable_state, rng)
-        self.check_fields()
+        super().__init__(n_in, n_out, **options)
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
@@ -203,13 +203,7 @@ class LSTMCell(_Cell):
     c0: np.ndarray | None = param()
     kind = "lstm"
     states = ("h0", "c0")
-
-    def __init__(
-        self, n_in: int, n_out: int, *, bias: bool = True, init_kernel: Init = glorot_uniform,
-        init_recurrent_kernel: Init = glorot_uniform, trainable_state: bool = False, rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, bias, (init_kernel, init_recurrent_kernel), trainable_state, rng)
-        self.check_fields()
+    __init__ = _Cell.__init__
 
 
 @layer
@@ -228,14 +222,11 @@ class GRUCell(_Cell):
     kind = "gru"
     biases = ("bias", "state_bias")
 
-    def __init__(
-        self, n_in: int, n_out: int, *, bias: bool = True, state_bias: bool = False,
-        init_kernel: Init = glorot_uniform, init_recurrent_kernel: Init = glorot_uniform,
-        trainable_state: bool = False, rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, bias, (init_kernel, init_recurrent_kernel), trainable_state, rng)
+    def __init__(self, n_in: int, n_out: int, *, state_bias: bool = False, **options: Any) -> None:
+        """options: those of LSTMCell."""
+        self.state_bias = None
+        super().__init__(n_in, n_out, **options)
         self.state_bias = np.zeros(self.Wh.shape[1], self.Wh.dtype) if state_bias else None
-        self.check_fields()
 
 
 @layer
@@ -250,10 +241,4 @@ class GRUv3Cell(_Cell):
     """
 
     kind = "gru_v3"
-
-    def __init__(
-        self, n_in: int, n_out: int, *, bias: bool = True, init_kernel: Init = glorot_uniform,
-        init_recurrent_kernel: Init = glorot_uniform, trainable_state: bool = False, rng: Any = None,
-    ) -> None:  # fmt: skip
-        self._set(n_in, n_out, bias, (init_kernel, init_recurrent_kernel), trainable_state, rng)
-        self.check_fields()
+    __init__ = _Cell.__init__

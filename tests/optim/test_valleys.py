@@ -1,9 +1,10 @@
-"""Ten steps of some rules down two parabolas and through Rosenbrock's valley, against float64 NumPy."""
+"""Ten steps of every rule down two parabolas and through Rosenbrock's valley, against float64 NumPy."""
 
 import numpy as np
 import pytest
 
 import numbaflux as nf
+from tests.optim.test_rules import CASES
 from tests.reference.optim import Oracle
 
 A, B = np.array([[3.0, 0.5, -1.0], [0.2, 2.0, 0.7]]), np.array([10.0, -4.0, 0.5, 1.0])
@@ -21,17 +22,18 @@ def long_parabola(p):
 
 
 def rosenbrock(p):
-    """Of the sum over w[0] and w[1] as x and y, and over pairs in b, of (1 - x)**2 + 100 (y - x**2)**2."""
+    """Of a thousandth of the sum over w[0] and w[1] as x and y, and over pairs in b, of (1 - x)**2 + 100 (y - x**2)**2:
+    rules with the steps that suit a parabola stay in the valley."""
 
     def pair(x, y):
-        return -2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)
+        return (-2 * (1 - x) - 400 * x * (y - x**2)) / 1000, 200 * (y - x**2) / 1000
 
     first, second = pair(p["b"][:2], p["b"][2:])
     return {"w": np.stack(pair(*p["w"])), "b": np.concatenate([first, second])}
 
 
 RULES = [
-    nf.LAMB(0.01), nf.LAMB(0.1, decay=0.1), nf.Muon(), nf.Muon(0.1, 0.9, 0.1, 0.01),
+    *CASES,
     nf.EMA(nf.Adam(0.1), 0.9), nf.MixedPrecision(nf.Descent(1e-3)), nf.MixedPrecision(nf.Adam(0.1), "bfloat16"),
     nf.MixedPrecision(nf.LAMB(0.1)), nf.EMA(nf.Muon(0.1), 0.5),
 ]  # fmt: skip
