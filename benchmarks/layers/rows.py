@@ -34,6 +34,16 @@ class Around(nn.Module):
         return self.call(self.module, x)
 
 
+@nf.layer
+class FromInput:
+    """A cell whose state is its input."""
+
+    cell: Any
+
+    def __call__(self, x: Any) -> Any:
+        return self.cell(x, (x, x) if isinstance(self.cell, nf.LSTMCell) else x)
+
+
 def same(layer: Any) -> Any:
     return layer
 
@@ -110,13 +120,16 @@ REST = {
     "RMSNorm": Row("rows", lambda c: nf.RMSNorm(c), lambda c: nn.RMSNorm(c, 1e-5)),
     "Dropout": Row("rows", lambda c: nf.Dropout(0.5), lambda c: nn.Dropout(0.5)),
     "AlphaDropout": Row("rows", lambda c: nf.AlphaDropout(0.5), lambda c: nn.AlphaDropout(0.5)),
-    "RNNCell": Row("rows", lambda c: nf.RNNCell(c, c), lambda c: nn.RNNCell(c, c)),
-    "LSTMCell": Row("rows", lambda c: nf.LSTMCell(c, c), lambda c: nn.LSTMCell(c, c)),
-    "GRUCell": Row("rows", lambda c: nf.GRUCell(c, c), lambda c: nn.GRUCell(c, c)),
+    "RNNCell": Row("rows", lambda c: nf.RNNCell(c, c), lambda c: nn.RNNCell(c, c), FromInput,
+                   called(lambda m, x: m(x, x))),
+    "LSTMCell": Row("rows", lambda c: nf.LSTMCell(c, c), lambda c: nn.LSTMCell(c, c), FromInput,
+                    called(lambda m, x: m(x, (x, x)))),
+    "GRUCell": Row("rows", lambda c: nf.GRUCell(c, c), lambda c: nn.GRUCell(c, c), FromInput,
+                   called(lambda m, x: m(x, x))),
     "RNN": Row("sequences", lambda c: nf.RNN(c, c), lambda c: nn.RNN(c, c, batch_first=True)),
     "LSTM": Row("sequences", lambda c: nf.LSTM(c, c), lambda c: nn.LSTM(c, c, batch_first=True)),
     "GRU": Row("sequences", lambda c: nf.GRU(c, c), lambda c: nn.GRU(c, c, batch_first=True)),
-}
+}  # fmt: skip
 _ACTIVATIONS: dict[Callable[[Any], Any], Any] = {
     nf.relu: nn.ReLU, nf.leakyrelu: nn.LeakyReLU, nf.elu: nn.ELU, nf.selu: nn.SELU, nf.gelu: lambda: nn.GELU("tanh"),
     nf.gelu_erf: nn.GELU, nf.swish: nn.SiLU, nf.mish: nn.Mish, nf.sigmoid: nn.Sigmoid, nf.tanh: nn.Tanh,

@@ -162,19 +162,23 @@ def test_gradients_of_zero_are_left_alone(dtype, omega):
 
 
 def test_the_gate_opens_for_each_nth_gradient_and_a_new_n_counts_from_the_next_on():
-    hyper, later, opened = numbers(n=3.0), np.zeros((2, len(HYPER))), []
+    """The pair makes a mean of what comes: n - 1 parts of what was, the first none of it."""
+    hyper, later, opened, means = numbers(n=3.0), np.zeros((2, len(HYPER))), [], []
+    pair = np.zeros(2)
     for t in range(1, 12):
         if t == 5:
             hyper[HYPER.index("n")] = 2.0  # in the middle of the second three
-        call("optim.gate", later, hyper)
+        call("optim.gate", later, pair, hyper)
+        means.append(pair.tolist())
         waits = later[:, HYPER.index("wait")]
         assert waits[0] == waits[1] and later.sum() == waits.sum()
         opened += [t] if waits[0] == 0 else []
     assert opened == [3, 6, 8, 10]
+    assert means[:3] == [[0, 1 / 3], [1, 1 / 3], [1, 1 / 3]] and means[6:8] == [[0, 0.5], [1, 0.5]]
 
 
 def test_a_gate_that_waits_counts_nothing_and_keeps_those_after_it_waiting():
     hyper, later = numbers(n=1.0, wait=1.0), np.zeros((1, len(HYPER)))
     before = hyper.copy()
-    call("optim.gate", later, hyper)
+    call("optim.gate", later, np.zeros(2), hyper)
     assert (hyper == before).all() and later[0, HYPER.index("wait")] == 1
