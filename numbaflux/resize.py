@@ -50,17 +50,18 @@ def _repeated(where: str, x: Any, spatial: Sizes, out: Sizes) -> Any:
 
 
 def _interpolated(where: str, x: Any, spatial: Sizes, out: Sizes) -> Any:
-    """Along one axis after another, as a product with the weights of each element in each result."""
+    """Along one axis after another from the last, as products with the weights of each element in each result."""
     expect(min(spatial) > 0 and min(out) > 0, where, "scale", f"large enough to leave something of {spatial}", str(out),
            error=ShapeError)  # fmt: skip
-    turned = (0, *range(2, len(spatial) + 2), 1)  # the next axis goes last, and all are back in their places at the end
-    for n, m in zip(spatial, out, strict=True):
-        x = F.transpose(x, turned)
+    for axis in range(len(spatial), 0, -1):
+        n, m = spatial[axis - 1], out[axis - 1]
         if n != m:
             at = np.linspace(0, n - 1, m)
-            weights = np.stack([np.interp(at, np.arange(n), row) for row in np.eye(n)]).astype(x.dtype)
-            x = F.matmul(x, weights)
-    return F.transpose(x, turned)
+            weights = np.stack([np.interp(at, np.arange(n), row) for row in np.eye(n)], 1).astype(x.dtype)
+            before, after = x.shape[:axis], x.shape[axis + 1 :]
+            rows = F.matmul(weights, F.reshape(x, (math.prod(before), n, math.prod(after))))
+            x = F.reshape(rows, (*before, m, *after))
+    return x
 
 
 def _by(mode: str, doc: str, shown: str) -> Callable[..., Any]:

@@ -10,7 +10,8 @@ import numpy as np
 from .. import functions as F
 from ..init import glorot_uniform
 from ..op import DTypeError, ShapeError, expect
-from ..ops.recurrent import CELLS, RECURRENT
+from ..ops.recurrent import CELLS, RECURRENT, step_by_step
+from ..ops.unrolled import unrolled
 from ..ranges import check
 from ..shapes import broadcast_to, reshape, stack
 from ..trace import Value, apply
@@ -104,6 +105,9 @@ class _Cell:
     def _fused(self, kind: str, x: Any, states: tuple[Any, ...], lengths: Any, reverse: bool) -> tuple[Any, Any]:
         h0, c0 = states if len(states) == 2 else (*states, None)
         arrays = x, self.Wi, self.Wh, self.bias, getattr(self, "state_bias", None), h0, c0
+        if lengths is None and step_by_step(kind, x, self.Wh):
+            y, h, c, *_ = unrolled(apply, *arrays, None, kind, reverse, False)
+            return y, (h, c) if len(states) == 2 else h
         keep = any(isinstance(a, Value) and a.levels for a in arrays)  # a gradient will ask for what steps computed
         y, h, c, *_ = apply(RECURRENT, *arrays, lengths, kind=kind, reverse=reverse, keep=keep)
         return y, (h, c) if len(states) == 2 else h

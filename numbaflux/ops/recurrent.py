@@ -19,6 +19,7 @@ TILE, LARGE = 8, 512 * 1024  # samples a tile; bytes of weights from which tiles
 TILES = 64  # at most about as many
 ROWS = 64  # samples and steps that are worked off together
 PITCH = 16  # numbers between rows of scratch: powers of two fall on the same few lines of the cache
+LONG = 200e3  # nanoseconds of a step that is worth more than one thread
 GATE = 2.0  # nanoseconds for the functions of a unit's gate
 NONE = (0,)
 
@@ -139,6 +140,13 @@ def _sizes(kind: str, x: Spec, wi: Spec, w: Spec, bias: Spec | None, state_bias:
         expect(lengths.shape == x.shape[:1], kind, "lengths", f"of shape {x.shape[:1]}", str(lengths.shape),
                error=ShapeError)  # fmt: skip
     return Sizes.of(kind, x, w)
+
+
+def step_by_step(kind: str, x: Any, w: Any) -> bool:
+    """Whether operations are faster than the layer's own kernel: one step so large that its only tile, which one thread
+    works off, takes long."""
+    z = Sizes.of(kind, x, w)
+    return z.steps == z.tiles == 1 and z.work > LONG
 
 
 def _shape(x: Spec, *others: Any, kind: str, reverse: bool, keep: bool) -> tuple[Spec, ...]:

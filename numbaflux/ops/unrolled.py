@@ -1,4 +1,5 @@
-"""Recurrent layers step by step, made of operations: what gradients of their gradient go through."""
+"""Recurrent layers step by step, made of operations: what gradients of their gradient go through, and a single step
+that is large."""
 
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ class Steps:
     def columns(self, x: Any, first: int, count: int = 1) -> Any:
         """Some gates of x, whose last axis holds them one after another."""
         axis = len(x.shape) - 1
+        if x.shape[axis] == count * self.hidden:
+            return x
         return self.apply(SLICE, x, axis=axis, start=first * self.hidden, step=1, size=count * self.hidden)
 
     def product(self, h: Any, first: int, count: int) -> Any:
@@ -53,9 +56,9 @@ class Steps:
         return self.apply(ADD, new, self.apply(MUL, z, self.apply(SUB, h, new)))
 
     def gru(self, x: Any, h: Any, c: Any) -> tuple[Any, Any, Any, list[Any]]:
-        a = self.apply
-        r, z = (a(SIGMOID, self.sums(x, h, k)) for k in range(2))
-        q = self.product(h, 2, 1)
+        a, products = self.apply, self.product(h, 0, 3)
+        r, z = (a(SIGMOID, a(ADD, self.columns(x, k), self.columns(products, k))) for k in range(2))
+        q = self.columns(products, 2)
         new = a(TANH, a(ADD, self.columns(x, 2), a(MUL, r, q)))
         return self.mixed(z, h, new), c, None, [r, z, q, new]
 
@@ -108,4 +111,5 @@ def unrolled(apply: Apply, x: Any, wi: Any, w: Any, bias: Any, state_bias: Any, 
 
 def _step(apply: Apply, x: Any, t: int) -> Any:
     """x[:, t]."""
-    return apply(RESHAPE, apply(SLICE, x, axis=1, start=t, step=1, size=1), shape=(x.shape[0], x.shape[2]))
+    one = x if x.shape[1] == 1 else apply(SLICE, x, axis=1, start=t, step=1, size=1)
+    return apply(RESHAPE, one, shape=(x.shape[0], x.shape[2]))

@@ -30,11 +30,11 @@ def test_losses_agree(name):
 
 
 def test_command_prints_a_row_a_size():
-    command = [sys.executable, "-m", "benchmarks.layers", "Dense", "--rounds", "1", "--seconds", "0.05"]
+    command = [sys.executable, "-m", "benchmarks.layers", "relu", "--rounds", "1", "--seconds", "0.05"]
     done = subprocess.run(command, capture_output=True, text=True)
     head, *rows, last = done.stdout.splitlines()
     assert head.split()[:3] == ["layer", "size", "ours"]
-    assert [row.split()[:2] for row in rows] == [["Dense", size] for size in SIZES]
+    assert [row.split()[:2] for row in rows] == [["relu", size] for size in SIZES]
     assert all(float(row.split()[2]) > 0 for row in rows)
     assert "of 1 behind" in last
     assert done.returncode in (0, 1), done.stderr
