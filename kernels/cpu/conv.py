@@ -5,24 +5,34 @@ A tile has the output lines first, first + 1, ...; there are OUT of d times OUT 
 """
 
 from .. import dims as K
-from ..jit import LANES, address, kernel
+from ..jit import address, kernel
+from ..scalar import inlined
 from ..table import IMAGES
 from .conv_tile import make_images, make_pixels, make_sums
 from .reduce import part
-from .tile import shape_of, strip
+from .tile import WIDTH, shape_of, strip
 
-WIDTH = 4 * LANES  # bytes of a vector register
 HEIGHT, VECTORS = shape_of(WIDTH)
 CHUNK = 96  # output pixels that conv_grad_w goes through at once
 PANEL = 16 * 1024  # bytes of weights that a tile goes through at once: half a first-level cache
 
 full, double, narrow = (make_pixels(HEIGHT, vectors, WIDTH) for vectors in (VECTORS, 2, 1))
-images_six, images_eight = (make_images(*shape, WIDTH) for shape in ((6, 4), (8, 3))) if WIDTH == 64 else (
-    make_images(*shape, WIDTH) for shape in ((6, 2), (4, 2)))  # fmt: skip
-sums_four, sums_three = (make_sums(*shape, WIDTH) for shape in ((6, 4), (6, 3))) if WIDTH == 64 else (
-    make_sums(*shape, WIDTH) for shape in ((3, 3), (2, 3)))  # fmt: skip
-PIXELS_SIX, PIXELS_EIGHT, ROWS_SIX, ROWS_EIGHT = (4, 3, 6, 8) if WIDTH == 64 else (2, 2, 6, 4)
-SUM_ROWS, SUM_FOUR, SUM_THREE = (6, 4, 3) if WIDTH == 64 else (2, 3, 3)
+# On images in lanes: (channels, pixels) of a tile of y, and (rows, columns) of one of dw, as many as registers hold.
+SIX, EIGHT = ((6, 4), (8, 3)) if WIDTH == 64 else ((6, 2), (4, 2))
+FOUR, THREE = ((6, 4), (6, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
+images_six, images_eight = make_images(*SIX, WIDTH), make_images(*EIGHT, WIDTH)
+sums_four, sums_three = make_sums(*FOUR, WIDTH), make_sums(*THREE, WIDTH)
+
+
+@inlined
+def pixels(panel, lanes, work):
+    """The tile for a panel of columns."""
+    if panel == VECTORS * lanes:
+        full(*work)
+    elif panel == 2 * lanes:
+        double(*work)
+    else:
+        narrow(*work)
 
 
 @kernel
@@ -118,12 +128,7 @@ def conv(y, x, w, b, dims, first, rows, left, packed):
                                 start, start_row = bias + size * (g * og + j) if bias else 0, 0
                             work = (y, m, n, segments, depth, at, c_row, at_x + size * i * a_row, a_row, a_seg, 1,
                                     at_w + size * rank * b_row, b_row, b_seg, start, start_row)  # fmt: skip
-                            if panel == VECTORS * lanes:
-                                full(*work)
-                            elif panel == 2 * lanes:
-                                double(*work)
-                            else:
-                                narrow(*work)
+                            pixels(panel, lanes, work)
                 j += n
 
 
@@ -170,12 +175,7 @@ def conv_grad_w(dw, x, dy, dims, row, row_count, first, rows, left):
                                 at = address(dw) + size * ((r0 + i - row) * o + g * og + j)
                                 m, from_a = min(HEIGHT, stop - i), a + size * i
                                 work = dw, m, n, h1 - h0, wide, at, o, from_a, 1, a_seg, a_k, b, o, b_seg, at, o
-                                if panel == VECTORS * lanes:
-                                    full(*work)
-                                elif panel == 2 * lanes:
-                                    double(*work)
-                                else:
-                                    narrow(*work)
+                                pixels(panel, lanes, work)
                             j += n
 
 
@@ -216,7 +216,7 @@ def conv_images(y, x, w, b, dims, rows, left):
     x_seg = (dims[K.H + K.TAP] * dims[K.W + K.IN] if joined else dims[K.W + K.TAP]) * c * IMAGES
     blocks = (min(rows, left) + IMAGES - 1) // IMAGES
     six = o % 8 == 6 or o < 6
-    height, width = (ROWS_SIX, PIXELS_SIX) if six else (ROWS_EIGHT, PIXELS_EIGHT)
+    height, width = SIX if six else EIGHT
     for line in range(blocks * dims[K.D + K.OUT] * dims[K.H + K.OUT]):
         sample, di, hi = place(dims, line)
         d0, d1, h0, h1, some = windows(dims, di, hi, joined)
@@ -254,7 +254,7 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
     a_seg, a_k = dims[K.H + K.UP] * dims[K.W + K.IN] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES
     b_seg, b_k = wide * o * IMAGES, o * IMAGES
     four = o % 4 == 0
-    step = SUM_FOUR if four else SUM_THREE
+    tall, step = FOUR if four else THREE
     for i in range(dw.size):
         dw[i] = 0
     for plane in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT]):
@@ -272,10 +272,11 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
                     at_dy = address(dy) + size * (target(dims, block, di, h0) * IMAGES + lane)
                     for kw in range(runs):
                         r0 = ((kd * dims[K.H + K.TAPS] + kh) * runs + kw) * run
-                        for i in range(0, run, SUM_ROWS):
-                            a, m = at_x + size * (kw * tap + i * IMAGES), min(SUM_ROWS, run - i)
-                            for band in range((o + step - 1) // step):
-                                j = band * step
+                        for band in range((run + tall - 1) // tall):
+                            i = band * tall
+                            a, m = at_x + size * (kw * tap + i * IMAGES), min(tall, run - i)
+                            for column in range((o + step - 1) // step):
+                                j = column * step
                                 at, n = address(dw) + size * ((r0 + i) * o + j), min(step, o - j)
                                 b = at_dy + size * j * IMAGES
                                 work = dw, count, m, n, h1 - h0, wide, at, o, a, a_seg, a_k, b, b_seg, b_k

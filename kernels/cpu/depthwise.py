@@ -1,11 +1,11 @@
 """Convolution of each channel by itself: as many groups as channels of x and of y. Arguments are those of conv.py."""
 
 from .. import dims as K
-from ..jit import LANES, address, kernel
+from ..jit import address, kernel
 from .conv import place, planes, reached, source, target, windows
 from .conv_tile import make_channels
+from .tile import WIDTH
 
-WIDTH = 4 * LANES  # bytes of a vector register
 PIXELS, TAPS = 8, 4  # outputs, and taps of a line, that one tile holds in registers
 outputs, weights = make_channels(PIXELS, WIDTH), make_channels(TAPS, WIDTH)
 

@@ -70,14 +70,19 @@ def _samples(layer: _Norm, x: Any, channels: int, axes: int = 2) -> Any:
     return x
 
 
+@layer
 class _Tracking(_Norm):
     """Layers that keep running statistics, and use those of the batch in training."""
 
-    mean: np.ndarray | None
-    var: np.ndarray | None
+    weight: np.ndarray | None = param()
+    bias: np.ndarray | None = param()
+    mean: np.ndarray | None = buffer()
+    var: np.ndarray | None = buffer()
     channels: int
-    momentum: float
-    active: bool | None
+    activation: Function = F.identity
+    eps: float = 1e-5
+    momentum: float = 0.1
+    active: bool | None = None
 
     def _start(
         self, ch: int, activation: Function, init: tuple[Init, Init], affine: bool, track_stats: bool,
@@ -145,16 +150,6 @@ class BatchNorm(_Tracking):
     array([0.2, 0.2, 0.2], dtype=float32)
     """
 
-    weight: np.ndarray | None = param()
-    bias: np.ndarray | None = param()
-    mean: np.ndarray | None = buffer()
-    var: np.ndarray | None = buffer()
-    channels: int
-    activation: Function = F.identity
-    eps: float = 1e-5
-    momentum: float = 0.1
-    active: bool | None = None
-
     def __init__(
         self, ch: int, activation: Function = F.identity, init_weight: Init = ones, init_bias: Init = zeros,
         affine: bool = True, track_stats: bool = True, active: bool | None = None, eps: float = 1e-5,
@@ -180,16 +175,6 @@ class InstanceNorm(_Tracking):
     >>> InstanceNorm(1)(x).round(3)[..., 0].tolist()
     [[-1.0, 1.0], [-1.0, 1.0]]
     """
-
-    weight: np.ndarray | None = param()
-    bias: np.ndarray | None = param()
-    mean: np.ndarray | None = buffer()
-    var: np.ndarray | None = buffer()
-    channels: int
-    activation: Function = F.identity
-    eps: float = 1e-5
-    momentum: float = 0.1
-    active: bool | None = None
 
     def __init__(
         self, ch: int, activation: Function = F.identity, init_weight: Init = ones, init_bias: Init = zeros,

@@ -22,6 +22,7 @@ def _rank(where: str, argument: str, value: Any) -> int:
     return rank
 
 
+@layer
 class _Windowed:
     """What MaxPool, MeanPool and LPPool share."""
 
@@ -29,7 +30,7 @@ class _Windowed:
     stride: Sizes
     pad: Pads
 
-    def _set(self, k: Any, stride: Any, pad: Any) -> None:
+    def __init__(self, k: Any, stride: Any = None, pad: Any = 0) -> None:
         name = type(self).__name__
         for field, value in pool_window(name, k, stride, pad, _rank(name, "k", k)).items():
             setattr(self, field, value)
@@ -60,12 +61,7 @@ class MaxPool(_Windowed):
     (1, 3, 2, 3)
     """
 
-    window: Sizes
-    stride: Sizes
-    pad: Pads
-
-    def __init__(self, k: Any, stride: Any = None, pad: Any = 0) -> None:
-        self._set(k, stride, pad)
+    __init__ = _Windowed.__init__
 
     def __call__(self, x: Any) -> Any:
         return maxpool(x, self.window, self.stride, self.pad)
@@ -82,12 +78,7 @@ class MeanPool(_Windowed):
     (1, 4, 3)
     """
 
-    window: Sizes
-    stride: Sizes
-    pad: Pads
-
-    def __init__(self, k: Any, stride: Any = None, pad: Any = 0) -> None:
-        self._set(k, stride, pad)
+    __init__ = _Windowed.__init__
 
     def __call__(self, x: Any) -> Any:
         return meanpool(x, self.window, self.stride, self.pad)
@@ -105,13 +96,10 @@ class LPPool(_Windowed):
     """
 
     p: float
-    window: Sizes
-    stride: Sizes
-    pad: Pads
 
     def __init__(self, p: float, k: Any, stride: Any = None, pad: Any = 0) -> None:
         self.p = check("LPPool.p", p)
-        self._set(k, stride, pad)
+        super().__init__(k, stride, pad)
 
     def check_fields(self) -> None:
         """Raise unless the fields are such as __init__ makes; nf.load asks this of every layer."""
@@ -125,12 +113,13 @@ class LPPool(_Windowed):
         return super().describe().replace("(", f"({self.p}, ", 1)
 
 
+@layer
 class _Adaptive:
     """What AdaptiveMaxPool and AdaptiveMeanPool share."""
 
     out: Sizes
 
-    def _set(self, out: Any) -> None:
+    def __init__(self, out: Any) -> None:
         name = type(self).__name__
         self.out = sizes(name, "out", out, _rank(name, "out", out))
 
@@ -163,10 +152,7 @@ class AdaptiveMaxPool(_Adaptive):
     (1, 2, 2, 3)
     """
 
-    out: Sizes
-
-    def __init__(self, out: Any) -> None:
-        self._set(out)
+    __init__ = _Adaptive.__init__
 
     def __call__(self, x: Any) -> Any:
         return self._pool(maxpool, x)
@@ -183,10 +169,7 @@ class AdaptiveMeanPool(_Adaptive):
     (1, 5, 3)
     """
 
-    out: Sizes
-
-    def __init__(self, out: Any) -> None:
-        self._set(out)
+    __init__ = _Adaptive.__init__
 
     def __call__(self, x: Any) -> Any:
         return self._pool(meanpool, x)
