@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import functions as F
 from ..init import glorot_uniform
 from ..op import DTypeError, ShapeError, expect
 from ..ranges import check
@@ -62,11 +63,12 @@ def _check_flag(name: str, field: str, value: object) -> None:
     expect(isinstance(value, bool), name, field, "True or False", repr(value), error=DTypeError)
 
 
-def _batch(name: str, x: Any) -> tuple[Any, bool]:
+def _batch(name: str, x: Any, features: int | None = None) -> tuple[Any, bool]:
     """x as (n, steps, features), and whether it is one sequence."""
     x = x if isinstance(x, Value) else np.asarray(x)
-    good = x.ndim in (2, 3) and x.shape[-2] > 0
-    expect(good, name, "x", "of shape (n, steps, features) or (steps, features)", str(x.shape), error=ShapeError)
+    good = x.ndim in (2, 3) and x.shape[-2] > 0 and features in (None, x.shape[-1])
+    shown = "features" if features is None else features
+    expect(good, name, "x", f"of shape (n, steps, {shown}) or (steps, {shown})", str(x.shape), error=ShapeError)
     return (reshape(x, (1, *x.shape)), True) if x.ndim == 2 else (x, False)
 
 
@@ -80,20 +82,22 @@ class _Recurrent:
     return_state: bool
 
     cell: ClassVar[Callable[..., _Cell]]
+    own: ClassVar[str] = ""  # the option that cells of one kind take besides
     shown: ClassVar[tuple[str, ...]] = ("bidirectional", "return_state")
 
     def __init__(
-        self, n_in: int, n_out: int, *more: Any, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
+        self, n_in: int, n_out: int, *, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
         bias: bool = True, init_kernel: Init = glorot_uniform, init_recurrent_kernel: Init = glorot_uniform,
         return_state: bool = False, trainable_state: bool = False, rng: Any = None, **options: Any,
     ) -> None:  # fmt: skip
-        """more and options are what cells of one kind take besides."""
-        name = type(self).__name__
+        """options: what cells of one kind take besides."""
+        name, unknown = type(self).__name__, sorted(options.keys() - {self.own})
+        expect(not unknown, name, "arguments", "those of its docstring", ", ".join(unknown), error=DTypeError)
         layers, ways = int(check(f"{name}.layers", layers)), 1 + bool(bidirectional)
         options |= {"bias": bias, "init_kernel": init_kernel, "init_recurrent_kernel": init_recurrent_kernel}
         options |= {"trainable_state": trainable_state, "rng": rng}
         sizes = [n_in] + [ways * n_out] * (layers - 1)
-        self.cells = tuple(self.cell(size, n_out, *more, **options) for size in sizes for _ in range(ways))
+        self.cells = tuple(self.cell(size, n_out, **options) for size in sizes for _ in range(ways))
         self.drop = Dropout(dropout) if dropout else None
         self.bidirectional, self.return_state = bidirectional, return_state
         self.check_fields()
@@ -120,7 +124,7 @@ class _Recurrent:
         return self._joined([cell.initialstates() for cell in self.cells])
 
     def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> Any:
-        x, one = _batch(type(self).__name__, x)
+        x, one = _batch(type(self).__name__, x, self.cells[0].n_in)
         lengths = None if lengths is None else _lengths(type(self).__name__, lengths, x.shape[0])
         states, new, ways = self._parts(state), [], 1 + self.bidirectional
         for first in range(0, len(self.cells), ways):
@@ -177,8 +181,10 @@ class RNN(_Recurrent):
     ((2, 7, 5), (2, 5), False)
     """
 
-    cell = RNNCell
-    __init__ = _Recurrent.__init__
+    cell, own = RNNCell, "activation"
+
+    def __init__(self, n_in: int, n_out: int, activation: Callable[[Any], Any] = F.tanh, **options: Any) -> None:
+        super().__init__(n_in, n_out, activation=activation, **options)
 
 
 @layer
@@ -206,7 +212,7 @@ class GRU(_Recurrent):
     (2, 7, 10)
     """
 
-    cell = GRUCell
+    cell, own = GRUCell, "state_bias"
     __init__ = _Recurrent.__init__
 
 
