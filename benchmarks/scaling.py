@@ -19,17 +19,22 @@ from benchmarks.peers.cases import TRAINING
 from benchmarks.peers.probe import probe
 from benchmarks.peers.worker import make
 
+CALLS = 3  # that are timed in a turn
+
 
 def turns(call: Callable[[], object], rounds: int) -> dict[int, float]:
-    """Median milliseconds on 1 and on 2 threads; the first turn of each does not count."""
+    """Median milliseconds on 1 and on 2 threads. A turn's first call does not count: for another number of threads
+    a plan takes its memory anew."""
     times: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for threads, found in times.items():
             nf.set_num_threads(threads)
-            start = time.perf_counter()
             call()
-            found.append((time.perf_counter() - start) * 1e3)
-    return {threads: statistics.median(found[1:]) for threads, found in times.items()}
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                call()
+                found.append((time.perf_counter() - start) * 1e3)
+    return {threads: statistics.median(found) for threads, found in times.items()}
 
 
 def dense() -> Callable[[], object]:

@@ -5,6 +5,8 @@ tiles are done, not when threads arrive: so a plan ends with any number of threa
 change what it computes.
 """
 
+import time
+
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
@@ -132,6 +134,21 @@ def set_float_mode(typing, mode):
     return types.void(types.int32), generate
 
 
+@intrinsic
+def now(typing):
+    """Nanoseconds of the clock that time.monotonic_ns reads."""
+
+    def generate(context, builder, signature, args):
+        slot = builder.alloca(ir.ArrayType(_word, 2))
+        at = builder.bitcast(slot, _byte.as_pointer())
+        clock = _declare(builder, "clock_gettime", [_i32, _byte.as_pointer()], _i32)
+        builder.call(clock, [_i32(time.CLOCK_MONOTONIC), at])
+        seconds, rest = (builder.extract_value(builder.load(slot), i) for i in range(2))
+        return builder.add(builder.mul(seconds, _word(10**9)), rest)
+
+    return types.int64(), generate
+
+
 @kernel
 def word(head, index):
     return peek(head + 8 * index)
@@ -142,8 +159,18 @@ def run_tile(head, group, worker, tile):
     """One tile through the entries of a group."""
     calls, entries = word(head, T.CALLS), word(head, T.ENTRIES)
     rows = word(head, T.ROWS) + 8 * worker * entries
+    records = word(head, T.RECORDS)
+    if records != 0:
+        records += 8 * T.RECORD_WORDS * (peek(group + 40) + (tile - peek(group + 32)) * (peek(group + 8) - peek(group)))
     for entry in range(peek(group), peek(group + 8)):
-        jump(peek(calls + 8 * entry), peek(rows + 8 * entry), tile)
+        if records == 0:
+            jump(peek(calls + 8 * entry), peek(rows + 8 * entry), tile)
+        else:
+            poke(records, now())
+            jump(peek(calls + 8 * entry), peek(rows + 8 * entry), tile)
+            poke(records + 8, now())
+            poke(records + 16, worker)
+            records += 8 * T.RECORD_WORDS
 
 
 @kernel

@@ -8,7 +8,7 @@ per integer, start and step; per float, its bits.
 # The head of a plan: one int64 each. "->" words hold addresses.
 (
     WAVES,  # -> first group of each wave, and one past the last
-    GROUPS,  # -> (first entry, last entry, tiles, tiles before it in its wave, first tile) a group
+    GROUPS,  # -> (first entry, last entry, tiles, tiles before it in its wave, first tile, first record) a group
     CALLS,  # -> address of each entry
     ROWS,  # -> (worker, entry) -> row
     COUNTERS,  # -> one cache line a worker and one for what is done, a wave
@@ -24,10 +24,12 @@ per integer, start and step; per float, its bits.
     ARGUMENTS,  # -> addresses of the arguments
     REGION,  # -> what each worker runs
     PARALLEL_FOR,  # -> numba's threading layer
+    RECORDS,  # -> (start, end, worker) of each tile of each entry, in nanoseconds; 0: nobody measures
     HEAD,  # words of the head
-) = range(18)
+) = range(19)
 
-GROUP_WORDS = 5
+GROUP_WORDS = 6
 PATCH_WORDS = 3
+RECORD_WORDS = 3
 LINE = 8  # words of a cache line
 IMAGES = 16  # samples that lie side by side in lanes: (n / 16, features, 16)

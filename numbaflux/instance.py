@@ -87,7 +87,7 @@ class Instance:
 
     def _waves(self) -> list[Wave]:
         """The plan's waves; one that takes long as several, each with some tiles of every group."""
-        waves, entry = [], 0
+        waves, entry, records = [], 0, 0
         for _, some in itertools.groupby(self.plan.groups, key=lambda g: g.wave):
             groups = [(g, entry := entry + len(g.entries)) for g in some]
             work = sum(e.work for g, _ in groups for e in g.entries) / self.workers
@@ -97,7 +97,10 @@ class Instance:
                 rows: list[tuple[int, ...]] = []
                 for g, end in groups:
                     first, last = g.tiles * i // count, g.tiles * (i + 1) // count
-                    rows += [(end - len(g.entries), end, last - first, sum(r[2] for r in rows), first)] * (last > first)
+                    if last > first:
+                        before = sum(r[2] for r in rows)
+                        rows.append((end - len(g.entries), end, last - first, before, first, records))
+                        records += (last - first) * len(g.entries)
                 waves.append(Wave(rows, work / count, commits))
         return waves
 

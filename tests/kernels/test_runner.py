@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -20,12 +21,13 @@ class Table:
     def __init__(self, waves, workers, stop=(), first=0):
         self.seen, self.stop, self.workers = [], set(stop), workers
         self.status = np.zeros(2, np.int64)
-        groups, starts, self.calls, rows, self.kept = [], [], [], [], []
+        groups, starts, self.calls, rows, self.records = [], [], [], [], 0
         for w, wave in enumerate(waves):
             starts.append(len(groups))
             before = 0
             for g, (entries, tiles) in enumerate(wave):
-                groups.append((len(self.calls), len(self.calls) + entries, tiles, before, first))
+                groups.append((len(self.calls), len(self.calls) + entries, tiles, before, first, self.records))
+                self.records += entries * tiles
                 before += tiles
                 self.calls += [self._entry(w, g, e) for e in range(entries)]
         count = len(self.calls)
@@ -145,8 +147,36 @@ def test_pointers_follow_the_arguments_of_the_call():
     assert words.tolist() == [2013, 0, 1005]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_tile_of_each_entry_is_recorded(workers):
+    if workers > threads().limit:
+        pytest.skip("machine: one thread")
+    table = Table(WAVES, workers)
+    records = np.zeros((table.records, T.RECORD_WORDS), np.int64)
+    table.head[T.RECORDS] = records.ctypes.data
+    before = time.monotonic_ns()
+    seen = table.run()
+    after = time.monotonic_ns()
+    start, end, worker = records.T
+    assert before <= start.min() and end.max() <= after and (start <= end).all()
+    ends = {w: max(end[i] for i, place in enumerate(order(WAVES)) if place[0] == w) for w in range(len(WAVES))}
+    for i, (w, g, e, t) in enumerate(order(WAVES)):
+        assert worker[i] == next(s[4] for s in seen if s[:4] == (w, g, e, t))
+        assert w == 0 or start[i] >= ends[w - 1]
+        assert e == 0 or start[i] >= end[i - 1]
+
+
+def order(waves):
+    """(wave, group, entry, tile) as they are recorded: the entries of a tile beside each other."""
+    return [
+        (w, g, e, t)
+        for w, wave in enumerate(waves) for g, (entries, tiles) in enumerate(wave)
+        for t in range(tiles) for e in range(entries)
+    ]  # fmt: skip
+
+
 def test_words_of_the_head_are_distinct():
-    others = {"HEAD", "GROUP_WORDS", "PATCH_WORDS", "LINE", "IMAGES"}
+    others = {"HEAD", "GROUP_WORDS", "PATCH_WORDS", "RECORD_WORDS", "LINE", "IMAGES"}
     assert sorted(number for name, number in vars(T).items() if name.isupper() and name not in others) == list(
         range(T.HEAD)
     )
