@@ -209,6 +209,7 @@ from .optim import (
 )
 from .padding import pad_circular, pad_constant, pad_reflect, pad_repeat, pad_symmetric, pad_zeros
 from .precision import f16, f32, f64
+from .profile import Profile, profile
 from .recompute import checkpointed
 from .resize import (
     pixel_shuffle,
@@ -239,8 +240,8 @@ __all__ = [
     "GlobalMeanPool", "GradientError", "GroupNorm", "History", "InstanceNorm", "JSONLog", "LAMB", "LPPool", "LSTM",
     "LSTMCell", "LayerNorm", "Lion", "MaxPool", "Maxout", "MeanPool", "MixedPrecision", "Momentum",
     "MultiHeadAttention", "Muon", "NAdam", "Nesterov", "NonFiniteError", "Normalise", "OAdam", "OneHot", "Op",
-    "OptState", "OptimiserChain", "PairwiseFusion", "Parallel", "PixelShuffle", "PlanError", "Plateau", "RAdam",
-    "REGISTRY", "RMSNorm", "RMSProp", "RNN", "RNNCell", "RangeError", "Recurrence", "Rprop", "Scalar", "Scale",
+    "OptState", "OptimiserChain", "PairwiseFusion", "Parallel", "PixelShuffle", "PlanError", "Plateau", "Profile",
+    "RAdam", "REGISTRY", "RMSNorm", "RMSProp", "RNN", "RNNCell", "RangeError", "Recurrence", "Rprop", "Scalar", "Scale",
     "Schedule", "Scheduler", "ShapeError", "SignDecay", "SkipConnection", "Spec", "TensorBoard", "Upsample", "Value",
     "WeightDecay", "WeightNorm", "activations", "add", "adjust", "apply", "augment", "autosize", "batch",
     "batch_sequence", "batched_adjoint", "batched_mul", "batched_searchsorted", "batched_transpose", "batched_vec",
@@ -256,12 +257,12 @@ __all__ = [
     "lowering", "lpnormpool", "make_causal_mask", "mapobs", "maxpool", "meanpool", "melscale_filterbanks", "metrics",
     "mish", "modules", "mul", "normalise", "numobs", "obsview", "onecold", "onehot", "onehotbatch", "operators",
     "outputsize", "oversample", "pad_circular", "pad_constant", "pad_reflect", "pad_repeat", "pad_symmetric",
-    "pad_zeros", "param", "pixel_shuffle", "pixel_unshuffle", "power_to_db", "pullback", "pushforward", "randobs",
-    "relu", "relu6", "remove_weight_norms", "rescale", "rpad_constant", "rrelu", "save", "save_checkpoint", "scatter",
-    "schedules", "seed", "selu", "session", "set_num_threads", "setkeypath", "setup", "shuffleobs", "sigmoid",
-    "sigmoid_fast", "slidingwindow", "softmax", "softplus", "softshrink", "softsign", "spectrogram", "splitobs",
-    "state", "stft", "stop_gradient", "summary", "swish", "tanh", "tanh_fast", "tanhshrink", "testmode", "thaw",
-    "thresholdrelu", "throttle", "timeseries_kfolds", "topk", "train", "trainables", "trainmode", "trelu", "unbatch",
-    "undersample", "unfold", "update", "upsample_bilinear", "upsample_linear", "upsample_nearest", "upsample_trilinear",
-    "where", "withgradient", "withjacobian",
+    "pad_zeros", "param", "pixel_shuffle", "pixel_unshuffle", "power_to_db", "profile", "pullback", "pushforward",
+    "randobs", "relu", "relu6", "remove_weight_norms", "rescale", "rpad_constant", "rrelu", "save", "save_checkpoint",
+    "scatter", "schedules", "seed", "selu", "session", "set_num_threads", "setkeypath", "setup", "shuffleobs",
+    "sigmoid", "sigmoid_fast", "slidingwindow", "softmax", "softplus", "softshrink", "softsign", "spectrogram",
+    "splitobs", "state", "stft", "stop_gradient", "summary", "swish", "tanh", "tanh_fast", "tanhshrink", "testmode",
+    "thaw", "thresholdrelu", "throttle", "timeseries_kfolds", "topk", "train", "trainables", "trainmode", "trelu",
+    "unbatch", "undersample", "unfold", "update", "upsample_bilinear", "upsample_linear", "upsample_nearest",
+    "upsample_trilinear", "where", "withgradient", "withjacobian",
 ]

@@ -1,8 +1,10 @@
-"""The numbaflux command: info, inspect, predict, convert, cache. Bad input is one line on stderr and exit code 2."""
+"""The numbaflux command: info, inspect, predict, profile, convert, cache. Bad input is one line on stderr and exit
+code 2."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,13 +16,19 @@ import numpy as np
 from . import __version__
 from .compiled import compile
 from .convert import convert
+from .files import check_folder, replacing
 from .info import facts
-from .native import native
+from .layers import Embedding, EmbeddingBag
+from .native import native, set_num_threads
 from .op import DTypeError, Error, FileFormatError, PlanError, ShapeError, expect
-from .tree import arrays
+from .optim import Adam, setup
+from .profile import profile
+from .rng import Generator
+from .tree import PARAM, arrays, leaves
 
 ROWS = 4096  # samples predicted at once
 FORMATS = (".npy", ".csv")
+PICTURES = (".png", ".svg", ".pdf")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,6 +81,7 @@ def _parser() -> _Parser:
     command.add_argument("input", metavar="INPUT", help=text)
     text = ".npy or .csv; an old file is replaced when the new one is whole"
     command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=text)
+    _add_profile(add)
     examples = (
         "model.h5 weights.safetensors -o out.h5 --input-shape 1,28,28,1",
         "model.h5 keras.weights.h5 -o out.h5 --name 0=layers.conv2d",
@@ -88,6 +97,21 @@ def _parser() -> _Parser:
     command = add(_cache, "cache", "compile all kernels, show where they are kept, or remove them", "warm", "clear")
     command.add_argument("action", choices=["warm", "path", "clear"], help="warm: compile; path: show; clear: remove")
     return parser
+
+
+def _add_profile(add: Callable[..., _Parser]) -> None:
+    examples = "model.h5 --input-shape 64,28,28,1", "model.h5 --input-shape 64,28,28,1 --train --trace trace.json"
+    command = add(_profile, "profile", "show where the time goes in a saved model, on random input", *examples)
+    command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote")
+    text = "of a batch, its samples first: numbers with commas between"
+    command.add_argument("--input-shape", metavar="SHAPE", type=_shape, required=True, help=text)
+    text = "a training step: Adam, the mean of squares as loss; the file stays as it is"
+    command.add_argument("--train", action="store_true", help=text)
+    command.add_argument("--threads", metavar="N", type=int, help="threads to use: all unless told")
+    command.add_argument("--repeats", metavar="N", type=int, default=20, help="calls that are measured: 20 unless told")
+    text = "write a call as a Chrome trace, for ui.perfetto.dev or chrome://tracing"
+    command.add_argument("--trace", metavar="FILE", help=text)
+    command.add_argument("--plot", metavar="FILE", help="write a picture of it: .png, .svg or .pdf; needs matplotlib")
 
 
 def _described(parser: _Parser, text: str, *examples: str) -> _Parser:
@@ -129,6 +153,54 @@ def _predict(arguments: argparse.Namespace) -> None:
     y = np.concatenate(parts)
     _write(target, y)
     print(f"{target}: {y.dtype} {y.shape}")
+
+
+def _profile(arguments: argparse.Namespace) -> None:
+    from .checkpoint import load
+    from .precision import computing
+
+    for name in ("trace", "plot"):
+        if getattr(arguments, name) is not None:
+            check_folder("profile", f"--{name}", getattr(arguments, name))
+    picture = None if arguments.plot is None else _picture(Path(arguments.plot))
+    if arguments.threads is not None:
+        set_num_threads(arguments.threads)
+    model = computing(load(arguments.model))
+    x = _random(model, arguments.input_shape)
+    if arguments.train:
+        found = profile(compile(mean_of_squares, model, setup(Adam(), model)), x, repeats=arguments.repeats)
+    else:
+        found = profile(model, x, repeats=arguments.repeats)
+    print(found)
+    if arguments.trace is not None:
+        found.trace(arguments.trace)
+    if picture is not None:
+        figure = found.plot()
+        with replacing(picture) as file:
+            figure.savefig(file, format=picture.suffix[1:])
+
+
+def _picture(path: Path) -> Path:
+    """Where a picture will go, if one can be drawn."""
+    expect(path.suffix in PICTURES, "profile", "--plot", "a .png, .svg or .pdf file", str(path), error=FileFormatError)
+    there = importlib.util.find_spec("matplotlib") is not None
+    cure = "pip install matplotlib"
+    expect(there, "profile", "--plot", "asked for where matplotlib is installed", "none", cure, PlanError)
+    return path
+
+
+def _random(model: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A batch of random numbers; of indices where the first layer with weights takes these."""
+    first = next((leaf.owner for leaf in leaves(model) if leaf.kind == PARAM), None)
+    if isinstance(first, Embedding | EmbeddingBag):
+        return Generator(0).integers(shape, 0, len(first.weight))
+    return Generator(0).normal(shape).astype(_dtype(model))
+
+
+def mean_of_squares(model: Any, x: np.ndarray) -> Any:
+    y = model(x)
+    expect(hasattr(y, "shape"), "profile", "MODEL", "one that gives an array", type(y).__name__, error=PlanError)
+    return (y * y).mean()
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -195,13 +267,8 @@ def _write(path: Path, y: np.ndarray) -> None:
     flat = y.reshape(len(y), -1)
     fits = path.suffix == ".npy" or y.ndim <= 2
     expect(fits, "predict", "OUTPUT", "of rows for .csv", f"shape {y.shape}", "write a .npy file", ShapeError)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("xb") as file:
-            np.save(file, y) if path.suffix == ".npy" else np.savetxt(file, flat, fmt=digits, delimiter=",")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.save(file, y) if path.suffix == ".npy" else np.savetxt(file, flat, fmt=digits, delimiter=",")
 
 
 def _cache(arguments: argparse.Namespace) -> None:

@@ -42,10 +42,14 @@ class Compiled:
         last = self.last
         if last is not None and last.takes(args):
             return last(args)
-        arrays, key = arguments(args)
-        program = self._program(args, arrays, key)
+        program, arrays = self.program(args)
         self.last = program if program.plain else None
         return program(arrays)
+
+    def program(self, args: tuple[Any, ...]) -> tuple[Any, list[np.ndarray]]:
+        """The plan for such arguments with what calls it, made unless it is there; and their arrays."""
+        arrays, key = arguments(args)
+        return self._program(args, arrays, key), arrays
 
     def _forget(self) -> None:
         """Plans read arrays where these were when they were made."""

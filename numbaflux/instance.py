@@ -156,6 +156,18 @@ class Instance:
         self.arguments[s.number] = place.ctypes.data
         return place
 
+    def record(self) -> tuple[np.ndarray, np.ndarray]:
+        """From now on each call writes when each tile of each entry ran: rows (start, end, worker), by the clock of
+        time.monotonic_ns. And what the rows are of: (number of the entry, tile)."""
+        places = [np.empty((0, 2), np.int64)]
+        for first, last, tiles, _, start, _ in self.kept[1].tolist():
+            grid = np.meshgrid(np.arange(first, last), np.arange(start, start + tiles))
+            places.append(np.stack(grid, -1).reshape(-1, 2))
+        found = np.concatenate(places)
+        self.records = np.zeros((len(found), T.RECORD_WORDS), np.int64)
+        self.head[T.RECORDS] = self.records.ctypes.data
+        return self.records, found
+
     def view(self, buf: Buf) -> np.ndarray:
         """A kept buffer of the arena as an array."""
         return array_at(self.memory.address(buf.storage, 0) + buf.offset, buf.shape, buf.dtype)

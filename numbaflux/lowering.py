@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,6 +141,15 @@ class Num:
         return f"f{self.dtype.itemsize}"
 
 
+class Origin(NamedTuple):
+    """The operation that entries were made for, as it was applied: what a profile says of them."""
+
+    op: str
+    inputs: tuple[Buf | None, ...]
+    outs: tuple[Buf, ...]
+    attrs: dict[str, Any]
+
+
 @dataclass(eq=False)
 class Entry:
     """A kernel and its arguments, run tile by tile."""
@@ -155,6 +164,7 @@ class Entry:
     commits: bool = False  # changes what outlives the step: runs only when every check has passed
     number: int = 0  # of the entries that were made before
     after: int = 0  # how many of them must be done: in a later group and wave, if any
+    origin: Origin | None = None
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -174,6 +184,7 @@ class Build:
     lanes: dict[tuple[int, int], Buf] = field(default_factory=dict)  # (storage, offset) -> the same in lanes
     panels: dict[tuple[int, ...], Buf] = field(default_factory=dict)  # matrices that are packed already
     after: int = 0  # of the entries made now
+    origin: Origin | None = None  # theirs too
     status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
 
     def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:
@@ -193,7 +204,10 @@ class Build:
             return
         touched = sum(math.prod(a.shape) for a in args if isinstance(a, Array))
         work = work or 0.3 * touched + 10
-        self.entries.append(Entry(kernel, args, rows, block, fixed, work, None, commits, len(self.entries), self.after))
+        number = len(self.entries)
+        self.entries.append(
+            Entry(kernel, args, rows, block, fixed, work, None, commits, number, self.after, self.origin)
+        )
 
     def needed(self) -> list[Entry]:
         """The entries without those that only fill memory of the plan's own which nobody reads."""

@@ -1,11 +1,12 @@
-"""Pictures of training: learning curves, confusion matrix, images. Matplotlib is imported when the first one is drawn.
+"""Pictures of training: learning curves, confusion matrix, images, profiles. Matplotlib is imported when the first
+one is drawn.
 
 Figures are made without pyplot: no display is needed, no window opens, nothing is kept behind the caller's back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0b6fa4", "#d1495b", "#2e933c", "#edae49", "#6d597a")  # told apart by colour-blind readers, and in grey
 GRID = "#e4e6ea"
+REST = "#9aa0a6"  # of what has no colour of its own
 COLUMNS = 3  # panels side by side
+BARS = 12  # entries of a profile that are drawn
 
 
 def figure(width: float, height: float) -> Figure:
@@ -147,3 +150,34 @@ def images(place: Figure | SubFigure, pictures: ArrayLike, titles: Sequence[str]
     for axes, picture, title in zip(grid.flat, np.asarray(pictures), titles, strict=False):
         axes.imshow(picture, cmap="gray_r")
         axes.set_title(title, fontsize=9, pad=3)
+
+
+def profile(families: Mapping[str, Sequence[tuple[int, float, float]]], entries: Mapping[str, float],
+            workers: int) -> Figure:  # fmt: skip
+    """What nf.profile found: spans (worker, start, length) of each family of kernels along time; below, the entries
+    with most time. Microseconds.
+
+    >>> fig = profile({"dense": [(0, 1.0, 5.0), (1, 1.5, 4.0)]}, {"dense.product 0": 9.0}, workers=2)
+    >>> [axes.get_xlabel() for axes in fig.axes]
+    ['microseconds', 'microseconds of all workers together']
+    """
+    longest = sorted(entries, key=lambda name: -entries[name])[:BARS][::-1]
+    fig = figure(9.0, 2.2 + 0.35 * workers + 0.28 * len(longest))
+    axes: Any = fig.subplots(2, 1, height_ratios=[0.7 + 0.35 * workers, 0.5 + 0.28 * len(longest)])
+    order = sorted(families, key=lambda name: -sum(length for _, _, length in families[name]))
+    colours = {name: COLOURS[i] if i < len(COLOURS) else REST for i, name in enumerate(order)}
+    for i, name in enumerate(order):
+        label = name if i < len(COLOURS) else "others" if i == len(COLOURS) else None
+        for worker in range(workers):
+            spans = [(start, length) for at, start, length in families[name] if at == worker]
+            axes[0].broken_barh(spans, (worker - 0.4, 0.8), color=colours[name], linewidth=0, label=label)
+            label = None
+    axes[0].set(xlabel="microseconds", yticks=range(workers), yticklabels=[f"worker {i}" for i in range(workers)])
+    axes[0].invert_yaxis()
+    fig.legend(frameon=False, ncols=6, loc="outside upper center")
+    families_of = [colours.get(name.partition(".")[0], REST) for name in longest]
+    axes[1].barh(longest, [entries[name] for name in longest], color=families_of)
+    axes[1].set(xlabel="microseconds of all workers together")
+    for place in axes:
+        _bare(place)
+    return fig

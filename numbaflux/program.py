@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .hook import HOOK
-from .lowering import Buf, Build, Int, argument, as_buf, cut, elements_block, leading, whole
+from .lowering import Buf, Build, Int, Origin, argument, as_buf, cut, elements_block, leading, whole
 from .onehot import OneHot
 from .op import Spec
 from .ops.move import COPY, RESHAPE, STOP
@@ -69,8 +69,9 @@ class Program:
             self.build.after = after
             outs = [self.bufs.get(id(v)) or self.build.temp(v.shape, v.dtype) for v in call.outs]
             self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
+            self.build.origin = Origin(call.op.name, tuple(ins), tuple(outs), call.attrs)
             call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
-        self.build.after = 0
+        self.build.after, self.build.origin = 0, None
 
     def copy(self, result: Any, target: Buf, commits: bool = False) -> None:
         """Put a result that is an argument, a constant or another result's memory into the target."""

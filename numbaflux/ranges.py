@@ -156,6 +156,7 @@ RANGES: dict[str, Range] = {
     "lbfgs.memory": COUNT,
     "lbfgs.tolerance": RATE,
     "train.epochs": Range(0, math.inf, whole=True),
+    "profile.repeats": COUNT,
     "EarlyStopping.patience": COUNT,
     "EarlyStopping.min_delta": RATE,
     "Plateau.factor": Range(0, 1, open_low=True, open_high=True),

@@ -207,6 +207,7 @@ MAKE = {
     "normalise.eps": lambda x: nf.normalise(X, eps=x),
     "top_k_accuracy.k": lambda x: nf.metrics.top_k_accuracy(Y, LABELS, x),
     "train.epochs": lambda x: nf.train(*TRAINED, epochs=x, progress=False),
+    "profile.repeats": lambda x: nf.profile(nf.tanh, X, repeats=x),
     "EarlyStopping.patience": lambda x: nf.EarlyStopping(patience=x),
     "EarlyStopping.min_delta": lambda x: nf.EarlyStopping(min_delta=x),
     "Plateau.factor": lambda x: nf.Plateau(factor=x),
@@ -264,7 +265,8 @@ MAKE = {
 }
 # What a test can afford (sizes of arrays, epochs), and what another argument leaves free.
 NARROW = {
-    "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "permutation.n": (0, 100),
+    "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "profile.repeats": (1, 3),
+    "permutation.n": (0, 100),
     "integers.low": (-(2**63), 2**63 - 2), "integers.high": (1 - 2**63, 2**63 - 1),
     "rrelu.l": (-1e30, 1e30), "rrelu.u": (-1e30, 1e30),
     "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),

@@ -15,7 +15,7 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    ("op", "ranges", "objects", "build", "native", "lowering", "lanes", "schedule", "pace"),
+    ("op", "ranges", "objects", "build", "native", "lowering", "lanes", "schedule", "pace", "files", "flops"),
     ("ops",),
     ("device", "tree", "rng"),
     (
@@ -30,7 +30,7 @@ LEVELS = (
         *"data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
         *"models precision walk autosize checkpoint contents convert distributed".split(),
     ),
-    ("plots", "history", "events", "progress", "saved_rules", "resume", "callbacks", "train", "lbfgs"),
+    ("plots", "profile", "history", "events", "progress", "saved_rules", "resume", "callbacks", "train", "lbfgs"),
     ("__init__",),
     ("info", "cli", "__main__"),
 )
@@ -48,7 +48,7 @@ OWNERS = {
     "sklearn": ("data",),
     "mpi4py": ("distributed",),
 }
-KERNELS_IMPORT = ("math", "operator", "numpy", "numba", "llvmlite")
+KERNELS_IMPORT = ("math", "operator", "time", "numpy", "numba", "llvmlite")
 # `import numbaflux` takes none of these.
 LATE = ("numba", "h5py", "matplotlib", "mpi4py", "safetensors", "sklearn", "tensorboardX", "torch")
 

@@ -50,7 +50,7 @@ X = np.random.default_rng(0).normal(size=(5, 3))
 # ---------------------------------------------------------------- help and wrong words
 
 
-@pytest.mark.parametrize("words", [[], ["info"], ["inspect"], ["predict"], ["convert"], ["cache"]])
+@pytest.mark.parametrize("words", [[], ["info"], ["inspect"], ["predict"], ["profile"], ["convert"], ["cache"]])
 def test_help_has_examples(words, capsys):
     with pytest.raises(SystemExit) as end:
         main([*words, "--help"])

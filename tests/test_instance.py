@@ -103,7 +103,7 @@ def test_long_calls_return_to_python_between_tiles_never_between_changes_for_goo
     commits = [i for i, w in enumerate(waves) if w.commits]
     assert len(commits) > 1, "parameters in several tiles, then the count of steps"
     assert commits == list(range(commits[0], len(waves))) and one.cuts[-1][0] <= commits[0]
-    ran = [(entry, first + t) for w in waves for begin, end, tiles, _, first in w.rows for entry in range(begin, end)
+    ran = [(entry, first + t) for w in waves for begin, end, tiles, _, first, _ in w.rows for entry in range(begin, end)
            for t in range(tiles)]  # fmt: skip
     entries = [
         (i, t) for i, e in enumerate(plan.entries) for g in plan.groups if e in g.entries for t in range(g.tiles)
