@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 
-.PHONY: help quickstart test long lint format docs-check against-torch bench-peers bench-layers clean
+.PHONY: help quickstart test long lint format docs-check against-torch bench bench-check bench-peers bench-layers bench-growth clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -13,9 +13,12 @@ help:
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make docs-check   only the code in README, docs and docstrings"
 	@echo "make against-torch  500 configurations of each layer beside PyTorch (installs it)"
-	@echo "make bench-peers  side by side with PyTorch (installs it)"
+	@echo "make bench        benchmarks of the working tree by asv (ARGS='--quick -b Kernels' goes to asv run)"
+	@echo "make bench-check  that benchmarks are well formed, and that some of each file run"
+	@echo "make bench-peers  side by side with PyTorch, JAX and ONNX Runtime (installs them into .venv-peers)"
 	@echo "make bench-layers a training step of every layer beside PyTorch's (installs it)"
-	@echo "make clean        remove .venv, builds and caches"
+	@echo "make bench-growth time over batch, width, depth, image size, length and threads (installs PyTorch)"
+	@echo "make clean        remove .venv, .venv-peers, builds and caches"
 
 quickstart: .venv/installed
 	$(BIN)/python examples/digits.py
@@ -45,26 +48,48 @@ against-torch: .venv/peers
 	$(BIN)/numbaflux cache warm
 	NUMBAFLUX_LONG=1 $(BIN)/python -m pytest tests/test_against_torch.py $(ARGS)
 
-bench-peers: .venv/peers
-	$(BIN)/python -m benchmarks.peers $(ARGS)
+# asv asks for this machine's name and CPU unless they are written down.
+MACHINE = $(HOME)/.asv-machine.json
+$(MACHINE): | .venv/installed
+	$(BIN)/asv machine --yes >/dev/null
+
+bench: .venv/installed $(MACHINE)
+	$(BIN)/numbaflux cache warm
+	$(BIN)/asv run --python=same $(ARGS)
+
+# A benchmark that fails makes asv end with 2, one that cannot be imported with 1.
+CHECKED = softmax|mlp_small|mlp_mnist|10 thousand|first step|EmptyCache|peakmem_import|Digits
+bench-check: .venv/installed $(MACHINE)
+	$(BIN)/asv check --python=same
+	$(BIN)/asv run --python=same --quick --show-stderr --bench '$(CHECKED)'
+
+bench-peers: .venv-peers/installed
+	.venv-peers/bin/numbaflux cache warm
+	.venv-peers/bin/python -m benchmarks.peers $(ARGS)
 
 bench-layers: .venv/peers
 	$(BIN)/python -m benchmarks.layers $(ARGS)
 
+bench-growth: .venv/peers
+	$(BIN)/python -m benchmarks.threads --write
+	$(BIN)/python -m benchmarks.growth --write --check $(ARGS)
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps: .venv is made anew when what it is made from changes.
-.venv/installed: setup.cfg pyproject.toml
+# The stamps: an environment is made anew when what it is made from changes.
+.venv/installed: EXTRAS = dev,examples
+.venv-peers/installed: EXTRAS = peers
+.venv/installed .venv-peers/installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 16))' || \
 		{ echo "numbaflux needs Python 3.11 to 3.15, and $(PYTHON) is not one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Making .venv (a minute or two) ..."
-	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,examples]'
+	@echo "Making $(@D) (a minute or two) ..."
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 .venv/peers: .venv/installed
 	@echo "Installing PyTorch into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[oracle]'
 	@touch $@

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from benchmarks.layers.rows import RANDOM, ROWS, SIZES
-from benchmarks.peers.__main__ import Peer
+from benchmarks.peers.peer import Peer
 
 MOST, LEAST = 3, 0.7
 WORKER = "benchmarks.layers.worker"
@@ -23,7 +23,7 @@ def measure(name: str, size: str, peers: list[Peer], rounds: int, seconds: float
     for peer in peers:
         peer.begin(f"{name} {size}")
     ours, *others = peers
-    far = [p for p in others if abs(p.loss - ours.loss) > (0.3 if name in RANDOM else 1e-3) * abs(ours.loss)]
+    far = [p for p in others if p.differs(ours, 0.3 if name in RANDOM else 1e-3)]
     if far:
         raise SystemExit(f"{name} {size}: loss after 20 steps {ours.loss}, but {far[0].name} has {far[0].loss}")
     for _ in range(rounds):
@@ -54,7 +54,7 @@ def main() -> int:
     print(f"{'layer':<20}{'size':<8}{'ours us':>11}{'peer us':>11} {'peer':<12}{'ratio':>7}")
     names, ratios = options.names or list(ROWS), {}
     kinds = ("numbaflux", "torch", "torch-last")[: 2 + any(ROWS[name].kind == "images" for name in names)]
-    peers = [Peer(kind, WORKER) for kind in kinds]
+    peers = [Peer(kind, worker=WORKER) for kind in kinds]
     try:
         for name in names:
             ratios[name] = min(measure(name, size, peers, options.rounds, options.seconds) for size in SIZES)

@@ -1,4 +1,7 @@
-"""The rows: how a layer is made here and there, and what shape it takes. Channels are c in and out where they may."""
+"""The rows: how a layer is made here and there, and what shape it takes. Channels are c in and out where they may.
+
+PyTorch's side is given torch.nn, or imports what it needs: asv reads this table where there is no PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
-from torch.nn.utils.parametrizations import weight_norm
-from torch.utils.checkpoint import checkpoint
 
 import numbaflux as nf
 
@@ -23,15 +23,17 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
-class Around(nn.Module):
-    """A module that is called in another way."""
+class Around(NamedTuple):
+    """A module of PyTorch that is called in another way."""
 
-    def __init__(self, module: Any, call: Callable[[Any, Any], Any]) -> None:
-        super().__init__()
-        self.module, self.call = module, call
+    module: Any
+    call: Callable[[Any, Any], Any]
 
-    def forward(self, x: Any) -> Any:
+    def __call__(self, x: Any) -> Any:
         return self.call(self.module, x)
+
+    def parameters(self) -> Any:
+        return self.module.parameters()
 
 
 @nf.layer
@@ -52,13 +54,25 @@ def called(call: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
     return lambda module: Around(module, call)
 
 
+def recomputed(module: Any, x: Any) -> Any:
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(module, x, use_reentrant=False)
+
+
+def weight_norm(module: Any) -> Any:
+    from torch.nn.utils import parametrizations
+
+    return parametrizations.weight_norm(module)
+
+
 class Row(NamedTuple):
     """Layers of c channels, here and there; wrap and wrap_torch: what is put around them, after weights were made
     equal."""
 
     kind: str
     ours: Callable[[int], Any]
-    torch: Callable[[int], Any]
+    torch: Callable[[Any, int], Any]  # (torch.nn, c)
     wrap: Callable[[Any], Any] = same
     wrap_torch: Callable[[Any], Any] = same
 
@@ -72,74 +86,76 @@ class Row(NamedTuple):
 
 
 PRODUCTS = {
-    "Dense": Row("rows", lambda c: nf.Dense(c, c), lambda c: nn.Linear(c, c)),
+    "Dense": Row("rows", lambda c: nf.Dense(c, c), lambda nn, c: nn.Linear(c, c)),
     "Chain": Row("rows", lambda c: nf.Chain(nf.Dense(c, c, nf.tanh), nf.Dense(c, c)),
-                 lambda c: nn.Sequential(nn.Linear(c, c), nn.Tanh(), nn.Linear(c, c))),
+                 lambda nn, c: nn.Sequential(nn.Linear(c, c), nn.Tanh(), nn.Linear(c, c))),
     "Checkpointed": Row("rows", lambda c: nf.Chain(nf.Dense(c, c, nf.tanh), nf.Dense(c, c)),
-                        lambda c: nn.Sequential(nn.Linear(c, c), nn.Tanh(), nn.Linear(c, c)),
-                        nf.Checkpointed, called(lambda m, x: checkpoint(m, x, use_reentrant=False))),
-    "WeightNorm": Row("rows", lambda c: nf.Dense(c, c), lambda c: nn.Linear(c, c), nf.WeightNorm, weight_norm),
-    "Bilinear": Row("narrow", lambda c: nf.Bilinear(c, c, c), lambda c: nn.Bilinear(c, c, c),
+                        lambda nn, c: nn.Sequential(nn.Linear(c, c), nn.Tanh(), nn.Linear(c, c)),
+                        nf.Checkpointed, called(recomputed)),
+    "WeightNorm": Row("rows", lambda c: nf.Dense(c, c), lambda nn, c: nn.Linear(c, c), nf.WeightNorm, weight_norm),
+    "Bilinear": Row("narrow", lambda c: nf.Bilinear(c, c, c), lambda nn, c: nn.Bilinear(c, c, c),
                     wrap_torch=called(lambda m, x: m(x, x))),
-    "Embedding": Row("labels", lambda c: nf.Embedding(VOCABULARY, c), lambda c: nn.Embedding(VOCABULARY, c)),
+    "Embedding": Row("labels", lambda c: nf.Embedding(VOCABULARY, c), lambda nn, c: nn.Embedding(VOCABULARY, c)),
     "EmbeddingBag": Row("labels", lambda c: nf.EmbeddingBag(VOCABULARY, c),
-                        lambda c: nn.EmbeddingBag(VOCABULARY, c, mode="mean")),
+                        lambda nn, c: nn.EmbeddingBag(VOCABULARY, c, mode="mean")),
     "MultiHeadAttention": Row("sequences", lambda c: nf.MultiHeadAttention(c, 4),
-                              lambda c: nn.MultiheadAttention(c, 4, bias=False, batch_first=True),
+                              lambda nn, c: nn.MultiheadAttention(c, 4, bias=False, batch_first=True),
                               wrap_torch=called(lambda m, x: m(x, x, x, need_weights=False))),
 }  # fmt: skip
 IMAGES = {
-    "Conv": Row("images", lambda c: nf.Conv((3, 3), c, c, pad=1), lambda c: nn.Conv2d(c, c, 3, padding=1)),
-    "Conv 1x1": Row("images", lambda c: nf.Conv((1, 1), c, c), lambda c: nn.Conv2d(c, c, 1)),
+    "Conv": Row("images", lambda c: nf.Conv((3, 3), c, c, pad=1), lambda nn, c: nn.Conv2d(c, c, 3, padding=1)),
+    "Conv 1x1": Row("images", lambda c: nf.Conv((1, 1), c, c), lambda nn, c: nn.Conv2d(c, c, 1)),
     "Conv strided": Row("images", lambda c: nf.Conv((3, 3), c, c, pad=1, stride=2),
-                        lambda c: nn.Conv2d(c, c, 3, 2, 1)),
+                        lambda nn, c: nn.Conv2d(c, c, 3, 2, 1)),
     "Conv grouped": Row("images", lambda c: nf.Conv((3, 3), c, c, pad=1, groups=4),
-                        lambda c: nn.Conv2d(c, c, 3, padding=1, groups=4)),
+                        lambda nn, c: nn.Conv2d(c, c, 3, padding=1, groups=4)),
     "Conv depthwise": Row("images", lambda c: nf.DepthwiseConv((3, 3), c, c, pad=1),
-                          lambda c: nn.Conv2d(c, c, 3, padding=1, groups=c)),
+                          lambda nn, c: nn.Conv2d(c, c, 3, padding=1, groups=c)),
     "ConvTranspose": Row("images", lambda c: nf.ConvTranspose((2, 2), c, c, stride=2),
-                         lambda c: nn.ConvTranspose2d(c, c, 2, 2)),
-    "MaxPool": Row("images", lambda c: nf.MaxPool((2, 2)), lambda c: nn.MaxPool2d(2)),
-    "MeanPool": Row("images", lambda c: nf.MeanPool((2, 2)), lambda c: nn.AvgPool2d(2)),
-    "LPPool": Row("images", lambda c: nf.LPPool(2, (2, 2)), lambda c: nn.LPPool2d(2, 2)),
-    "AdaptiveMaxPool": Row("images", lambda c: nf.AdaptiveMaxPool((4, 4)), lambda c: nn.AdaptiveMaxPool2d(4)),
-    "AdaptiveMeanPool": Row("images", lambda c: nf.AdaptiveMeanPool((4, 4)), lambda c: nn.AdaptiveAvgPool2d(4)),
-    "GlobalMaxPool": Row("images", lambda c: nf.GlobalMaxPool(), lambda c: nn.AdaptiveMaxPool2d(1)),
-    "GlobalMeanPool": Row("images", lambda c: nf.GlobalMeanPool(), lambda c: nn.AdaptiveAvgPool2d(1)),
-    "BatchNorm": Row("images", lambda c: nf.BatchNorm(c), lambda c: nn.BatchNorm2d(c)),
-    "GroupNorm": Row("images", lambda c: nf.GroupNorm(c, 4), lambda c: nn.GroupNorm(4, c)),
+                         lambda nn, c: nn.ConvTranspose2d(c, c, 2, 2)),
+    "MaxPool": Row("images", lambda c: nf.MaxPool((2, 2)), lambda nn, c: nn.MaxPool2d(2)),
+    "MeanPool": Row("images", lambda c: nf.MeanPool((2, 2)), lambda nn, c: nn.AvgPool2d(2)),
+    "LPPool": Row("images", lambda c: nf.LPPool(2, (2, 2)), lambda nn, c: nn.LPPool2d(2, 2)),
+    "AdaptiveMaxPool": Row("images", lambda c: nf.AdaptiveMaxPool((4, 4)), lambda nn, c: nn.AdaptiveMaxPool2d(4)),
+    "AdaptiveMeanPool": Row("images", lambda c: nf.AdaptiveMeanPool((4, 4)), lambda nn, c: nn.AdaptiveAvgPool2d(4)),
+    "GlobalMaxPool": Row("images", lambda c: nf.GlobalMaxPool(), lambda nn, c: nn.AdaptiveMaxPool2d(1)),
+    "GlobalMeanPool": Row("images", lambda c: nf.GlobalMeanPool(), lambda nn, c: nn.AdaptiveAvgPool2d(1)),
+    "BatchNorm": Row("images", lambda c: nf.BatchNorm(c), lambda nn, c: nn.BatchNorm2d(c)),
+    "GroupNorm": Row("images", lambda c: nf.GroupNorm(c, 4), lambda nn, c: nn.GroupNorm(4, c)),
     "InstanceNorm": Row("images", lambda c: nf.InstanceNorm(c, affine=True),
-                        lambda c: nn.InstanceNorm2d(c, affine=True)),
-    "PixelShuffle": Row("images", lambda c: nf.PixelShuffle(2), lambda c: nn.PixelShuffle(2)),
-    "Upsample nearest": Row("images", lambda c: nf.Upsample(2), lambda c: nn.Upsample(scale_factor=2)),
+                        lambda nn, c: nn.InstanceNorm2d(c, affine=True)),
+    "PixelShuffle": Row("images", lambda c: nf.PixelShuffle(2), lambda nn, c: nn.PixelShuffle(2)),
+    "Upsample nearest": Row("images", lambda c: nf.Upsample(2), lambda nn, c: nn.Upsample(scale_factor=2)),
     "Upsample bilinear": Row("images", lambda c: nf.Upsample(2, "bilinear"),
-                             lambda c: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
+                             lambda nn, c: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
 }  # fmt: skip
 REST = {
-    "LayerNorm": Row("rows", lambda c: nf.LayerNorm(c), lambda c: nn.LayerNorm(c)),
-    "RMSNorm": Row("rows", lambda c: nf.RMSNorm(c), lambda c: nn.RMSNorm(c, 1e-5)),
-    "Dropout": Row("rows", lambda c: nf.Dropout(0.5), lambda c: nn.Dropout(0.5)),
-    "AlphaDropout": Row("rows", lambda c: nf.AlphaDropout(0.5), lambda c: nn.AlphaDropout(0.5)),
-    "RNNCell": Row("rows", lambda c: nf.RNNCell(c, c), lambda c: nn.RNNCell(c, c), FromInput,
+    "LayerNorm": Row("rows", lambda c: nf.LayerNorm(c), lambda nn, c: nn.LayerNorm(c)),
+    "RMSNorm": Row("rows", lambda c: nf.RMSNorm(c), lambda nn, c: nn.RMSNorm(c, 1e-5)),
+    "Dropout": Row("rows", lambda c: nf.Dropout(0.5), lambda nn, c: nn.Dropout(0.5)),
+    "AlphaDropout": Row("rows", lambda c: nf.AlphaDropout(0.5), lambda nn, c: nn.AlphaDropout(0.5)),
+    "RNNCell": Row("rows", lambda c: nf.RNNCell(c, c), lambda nn, c: nn.RNNCell(c, c), FromInput,
                    called(lambda m, x: m(x, x))),
-    "LSTMCell": Row("rows", lambda c: nf.LSTMCell(c, c), lambda c: nn.LSTMCell(c, c), FromInput,
+    "LSTMCell": Row("rows", lambda c: nf.LSTMCell(c, c), lambda nn, c: nn.LSTMCell(c, c), FromInput,
                     called(lambda m, x: m(x, (x, x)))),
-    "GRUCell": Row("rows", lambda c: nf.GRUCell(c, c), lambda c: nn.GRUCell(c, c), FromInput,
+    "GRUCell": Row("rows", lambda c: nf.GRUCell(c, c), lambda nn, c: nn.GRUCell(c, c), FromInput,
                    called(lambda m, x: m(x, x))),
-    "RNN": Row("sequences", lambda c: nf.RNN(c, c), lambda c: nn.RNN(c, c, batch_first=True)),
-    "LSTM": Row("sequences", lambda c: nf.LSTM(c, c), lambda c: nn.LSTM(c, c, batch_first=True)),
-    "GRU": Row("sequences", lambda c: nf.GRU(c, c), lambda c: nn.GRU(c, c, batch_first=True)),
+    "RNN": Row("sequences", lambda c: nf.RNN(c, c), lambda nn, c: nn.RNN(c, c, batch_first=True)),
+    "LSTM": Row("sequences", lambda c: nf.LSTM(c, c), lambda nn, c: nn.LSTM(c, c, batch_first=True)),
+    "GRU": Row("sequences", lambda c: nf.GRU(c, c), lambda nn, c: nn.GRU(c, c, batch_first=True)),
 }  # fmt: skip
-_ACTIVATIONS: dict[Callable[[Any], Any], Any] = {
-    nf.relu: nn.ReLU, nf.leakyrelu: nn.LeakyReLU, nf.elu: nn.ELU, nf.selu: nn.SELU, nf.gelu: lambda: nn.GELU("tanh"),
-    nf.gelu_erf: nn.GELU, nf.swish: nn.SiLU, nf.mish: nn.Mish, nf.sigmoid: nn.Sigmoid, nf.tanh: nn.Tanh,
-    nf.softplus: nn.Softplus, nf.softsign: nn.Softsign, nf.hardsigmoid: nn.Hardsigmoid, nf.hardswish: nn.Hardswish,
-    nf.softmax: lambda: nn.Softmax(-1), nf.logsoftmax: lambda: nn.LogSoftmax(-1),
+_ACTIVATIONS: dict[Callable[[Any], Any], Callable[[Any], Any]] = {
+    nf.relu: lambda nn: nn.ReLU(), nf.leakyrelu: lambda nn: nn.LeakyReLU(), nf.elu: lambda nn: nn.ELU(),
+    nf.selu: lambda nn: nn.SELU(), nf.gelu: lambda nn: nn.GELU("tanh"), nf.gelu_erf: lambda nn: nn.GELU(),
+    nf.swish: lambda nn: nn.SiLU(), nf.mish: lambda nn: nn.Mish(), nf.sigmoid: lambda nn: nn.Sigmoid(),
+    nf.tanh: lambda nn: nn.Tanh(), nf.softplus: lambda nn: nn.Softplus(), nf.softsign: lambda nn: nn.Softsign(),
+    nf.hardsigmoid: lambda nn: nn.Hardsigmoid(), nf.hardswish: lambda nn: nn.Hardswish(),
+    nf.softmax: lambda nn: nn.Softmax(-1), nf.logsoftmax: lambda nn: nn.LogSoftmax(-1),
 }  # fmt: skip
 
 
 def _activation(ours: Any, theirs: Any) -> Row:
-    return Row("rows", lambda c: ours, lambda c: theirs())
+    return Row("rows", lambda c: ours, lambda nn, c: theirs(nn))
 
 
 ACTIVATIONS = {ours.__name__: _activation(ours, theirs) for ours, theirs in _ACTIVATIONS.items()}

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 
+Call = Callable[[], object]
 Layer = tuple[Any, ...]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def weight_shapes(layer: Layer) -> list[tuple[int, ...]]:
+    """(in, out), or (k, k, in, out), or those of inputs and of the state."""
+    kind, *sizes = layer
+    if kind == "dense":
+        return [tuple(sizes)]
+    if kind == "conv":
+        return [(sizes[0], *sizes[:3])]
+    return [(rows, GATES[kind] * sizes[1]) for rows in sizes] if kind in GATES else []
+
+
+def shape_after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a sample that had this shape before the layer."""
+    kind, *sizes = layer
+    if kind == "conv":
+        window, _, out, pad = sizes
+        return *(size + 2 * pad - window + 1 for size in shape[:2]), out
+    if kind == "maxpool":
+        return *(size // sizes[0] for size in shape[:2]), shape[2]
+    if kind == "flatten":
+        return (prod(shape),)
+    if kind == "last":
+        return shape[1:]
+    return (*shape[:-1], sizes[1]) if weight_shapes(layer) else shape
 
 
 @dataclass(frozen=True)
@@ -26,30 +54,73 @@ class Training:
     loss: str
     target: float  # PyTorch's time over ours that the project asks for
     seed: int = 0
+    rate: float = 1e-3  # Adam's
 
-    def weights(self) -> list[list[np.ndarray]]:
-        """Of each layer that has weights: (in, out), or (k, k, in, out), or those of inputs and of the state."""
-        rng, found = np.random.default_rng(self.seed), []
-        for kind, *sizes in self.layers:
-            shapes: list[tuple[int, ...]] = []
-            if kind == "dense":
-                shapes = [tuple(sizes)]
-            elif kind == "conv":
-                shapes = [(sizes[0], *sizes[:3])]
-            elif kind in GATES:
-                shapes = [(rows, GATES[kind] * sizes[1]) for rows in sizes]
-            if shapes:
-                drawn = [rng.standard_normal(shape) / np.prod(shape[:-1]) ** 0.5 for shape in shapes]
-                found.append([w.astype(np.float32) for w in drawn])
+    @property
+    def targets(self) -> dict[str, float]:
+        return {"torch": self.target, "jax": 1.0}
+
+    @property
+    def flops(self) -> float:
+        """Of products and convolutions: forward, gradients of weights, of all that is no input of the model."""
+        forward = self.products()
+        return sum(3 * one for one in forward) - self.inputs()
+
+    def products(self) -> list[float]:
+        """Floating-point operations of the products forward of each layer with weights."""
+        found, shape = [], self.shape
+        for layer in self.layers:
+            shape = shape_after(layer, shape)
+            rows = self.batch * prod(shape[:-1])
+            found += [2.0 * rows * sum(map(prod, weight_shapes(layer)))] if weight_shapes(layer) else []
         return found
 
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
+    def inputs(self) -> float:
+        """Those of the gradient of the model's input, which nobody asks for: as many as the first layer's forward."""
+        first = weight_shapes(self.layers[0])
+        return self.products()[0] * prod(first[0]) / sum(map(prod, first))
+
+    def weights(self, channels_first: bool = False) -> list[list[np.ndarray]]:
+        """Of each layer that has some. channels_first: convolutions' as (out, in, k, k), and in that order of
+        channels and places the rows of the dense layer behind them."""
+        rng, found, flat = np.random.default_rng(self.seed), [], None
+        for layer in self.layers:
+            kind, *sizes = layer
+            flat = sizes if kind == "flatten" and channels_first else flat
+            drawn = []
+            for shape in weight_shapes(layer):
+                w = rng.standard_normal(shape, np.float32)
+                w *= np.float32(prod(shape[:-1]) ** -0.5)
+                if kind == "conv" and channels_first:
+                    w = np.ascontiguousarray(w.transpose(3, 2, 0, 1))
+                elif kind == "dense" and flat:
+                    w, flat = w.reshape(*flat, -1).transpose(2, 0, 1, 3).reshape(shape), None
+                drawn.append(w)
+            found += [drawn] if drawn else []
+        return found
+
+    def data(self, channels_first: bool = False) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(self.seed + 1)
-        x = rng.standard_normal((self.batch, *self.shape)).astype(np.float32)
+        x = rng.standard_normal((self.batch, *self.shape), np.float32)
         out = next(sizes[-1] for kind, *sizes in reversed(self.layers) if kind == "dense")
-        if self.loss == "crossentropy":
-            return x, rng.integers(0, out, self.batch)
-        return x, np.tanh(x[:, :out]).astype(np.float32)
+        y = rng.integers(0, out, self.batch) if self.loss == "crossentropy" else np.tanh(x[:, :out])
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 and channels_first else x, y
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One call of a model that is trained by another case."""
+
+    model: Training
+    target: float
+
+    @property
+    def targets(self) -> dict[str, float]:
+        return {"torch": self.target, "onnxruntime": 1.0, "jax": 1.0}
+
+    @property
+    def flops(self) -> float:
+        return sum(self.model.products())
 
 
 def mlp(sizes: tuple[int, ...], activation: str, batch: int, loss: str, target: float) -> Training:
@@ -58,13 +129,13 @@ def mlp(sizes: tuple[int, ...], activation: str, batch: int, loss: str, target: 
     return Training(tuple(layers), sizes[:1], batch, loss, target)
 
 
-def lenet(batch: int, target: float) -> Training:
+def lenet(batch: int, target: float, rate: float = 1e-3) -> Training:
     """LeNet-5 on images of 28 x 28 x 1."""
     layers: tuple[Layer, ...] = (
         ("conv", 5, 1, 6, 0), ("relu",), ("maxpool", 2), ("conv", 5, 6, 16, 0), ("relu",), ("maxpool", 2),
         ("flatten", 4, 4, 16), ("dense", 256, 120), ("relu",), ("dense", 120, 84), ("relu",), ("dense", 84, 10),
     )  # fmt: skip
-    return Training(layers, (28, 28, 1), batch, "crossentropy", target)
+    return Training(layers, (28, 28, 1), batch, "crossentropy", target, rate=rate)
 
 
 def cnn(batch: int, target: float) -> Training:
@@ -89,7 +160,11 @@ class Product:
     """One product of square matrices."""
 
     size: int
-    target: float  # share of the best peer's speed
+    target: float  # share of the others' speed, and of the tile's alone
+
+    @property
+    def targets(self) -> dict[str, float]:
+        return dict.fromkeys(("torch", "numpy", "jax", "peak"), self.target)
 
     @property
     def flops(self) -> float:
@@ -97,7 +172,7 @@ class Product:
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(0)
-        a, b = (rng.standard_normal((self.size, self.size)).astype(np.float32) for _ in range(2))
+        a, b = (rng.standard_normal((self.size, self.size), np.float32) for _ in range(2))
         return a, b
 
 
@@ -109,7 +184,11 @@ class Convolution:
     size: int
     window: int
     channels: int
-    target: float  # share of the tile's speed alone
+    target: float  # share of the others' speed, and of the tile's alone
+
+    @property
+    def targets(self) -> dict[str, float]:
+        return dict.fromkeys(("torch", "jax", "peak"), self.target)
 
     @property
     def flops(self) -> float:
@@ -118,23 +197,42 @@ class Convolution:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(0)
         x, w = (self.batch, self.size, self.size, self.channels), (self.window, self.window, *2 * (self.channels,))
-        return rng.standard_normal(x).astype(np.float32), rng.standard_normal(w).astype(np.float32)
+        return rng.standard_normal(x, np.float32), rng.standard_normal(w, np.float32)
 
 
-Case = Training | Product | Convolution
+@dataclass(frozen=True)
+class Program:
+    """What each peer has by hand: makers of a call that makes one step and gives its loss, as a float.
+
+    makers: by peer (numbaflux, torch, torch-compile, jax); each imports its library itself. flops: of one call.
+    """
+
+    makers: dict[str, Callable[[], Call]]
+    flops: float
+    target: float  # PyTorch's time over ours that the project asks for
+
+    @property
+    def targets(self) -> dict[str, float]:
+        return {"torch": self.target, "jax": 1.0}
+
+
+Case = Training | Inference | Product | Convolution | Program
 TRAINING = {
-    "mlp_small_b32": mlp((8, 32, 32, 1), "tanh", 32, "mse", 30),
-    "mlp_small_b256": mlp((8, 64, 64, 1), "tanh", 256, "mse", 6),
-    "mlp_mnist_b128": mlp((784, 256, 128, 10), "relu", 128, "crossentropy", 1.5),
-    "simplechains_mlp": mlp((4, 32, 16, 4), "tanh", 10_000, "mse", 3),
-    "lenet_b128": lenet(128, 4),
-    "lenet_b2048": lenet(2048, 4),
-    "cnn_cifar_b64": cnn(64, 1),
+    "mlp_small_b32": mlp((8, 32, 32, 1), "tanh", 32, "mse", 50),
+    "mlp_small_b256": mlp((8, 64, 64, 1), "tanh", 256, "mse", 9),
+    "mlp_mnist_b128": mlp((784, 256, 128, 10), "relu", 128, "crossentropy", 2),
+    "mlp_wide_b256": mlp((1024, 2048, 2048, 1024), "relu", 256, "mse", 1.1),
+    "simplechains_mlp": mlp((4, 32, 16, 4), "tanh", 10_000, "mse", 5),
+    "simplechains_lenet": lenet(96 * 2, 7, rate=3e-4),  # the published one: 96 images a thread
+    "lenet_b128": lenet(128, 7),
+    "lenet_b2048": lenet(2048, 10),
+    "cnn_cifar_b64": cnn(64, 1.5),
     "lstm_s64_b32": recurrent("lstm", (32, 128), 64, 32, 2),
     "gru_s64_b32": recurrent("gru", (32, 128), 64, 32, 3.5),
     "rnn_s64_b32": recurrent("rnn", (32, 128), 64, 32, 5),
     "lstm_s128_b1_h32": recurrent("lstm", (4, 32), 128, 1, 15),
 }
+SMALL = ("mlp_small_b32", "mlp_small_b256", "lstm_s128_b1_h32")  # what others need time for is mostly not arithmetic
+INFERENCE = {f"infer_{name}": Inference(case, 3.0 if name in SMALL else 1.0) for name, case in TRAINING.items()}
 PRODUCTS = {"dense_512": Product(512, 0.85), "dense_2048": Product(2048, 0.85)}
 CONVOLUTIONS = {"conv_3x3_64": Convolution(64, 16, 3, 64, 0.75)}
-CASES: dict[str, Case] = {**TRAINING, **PRODUCTS, **CONVOLUTIONS}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from benchmarks.peers.cases import Call, Case
 from numbaflux.lowering import Array, Block, Build, Int, as_buf, cut, whole
 from numbaflux.plan import Plan
 
 ROWS, DEPTH, COLUMNS, TILES = 64, 128, 48, 400
 
 
-def probe() -> tuple[Callable[[], object], float]:
+FLOPS = 2.0 * ROWS * TILES * COLUMNS * DEPTH
+
+
+def probe() -> tuple[Call, float]:
     """A call, and its floating-point operations."""
     rng = np.random.default_rng(0)
     a, b = (as_buf(rng.standard_normal(shape).astype(np.float32)) for shape in ((ROWS, DEPTH), (DEPTH, COLUMNS)))
@@ -24,4 +26,9 @@ def probe() -> tuple[Callable[[], object], float]:
         Int(COLUMNS), Int(DEPTH), Int(1), Int(COLUMNS), Int(0), Int(0), rows=rows, block=ROWS, work=1e6,
         commits=True,  # else nobody reads what it makes, and it is left out
     )  # fmt: skip
-    return Plan(build).run, 2.0 * rows * COLUMNS * DEPTH
+    return Plan(build).run, FLOPS
+
+
+def make(case: Case, variant: str) -> Call:
+    """Of any case: the same."""
+    return probe()[0]

@@ -1,0 +1,42 @@
+"""What a run depends on beside the programs: the machine, versions, the day."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numbaflux
+
+PACKAGES = ("numba", "numpy", "torch", "jax", "equinox", "optax", "onnxruntime")
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "numbaflux": numbaflux.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def described(threads: int) -> dict[str, Any]:
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return {
+        "date": date.today().isoformat(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "gigabytes": round(gigabytes),
+        "system": f"{platform.system()} {platform.release()}",
+        "threads": threads,
+        "versions": versions(),
+    }
