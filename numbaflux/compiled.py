@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -120,7 +119,7 @@ class Predictor(Planned):
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         program.results(list(zip(outs, targets, strict=True)), session)
         program.commit(session)
-        self.alone = owner.alone if session.changes or session.draws else nullcontext()
+        self.alone = owner.alone if session.changes or session.draws else None
         self.keep = program
         self.plan = Plan(program.build)
         self.single = isinstance(self.result, Value)
@@ -132,8 +131,11 @@ class Predictor(Planned):
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
         outs = [np.empty(s.shape, s.dtype) for s in self.specs]
-        with self.alone:
+        if self.alone is None:
             self.plan.run(*arrays, *outs)
+        else:
+            with self.alone:
+                self.plan.run(*arrays, *outs)
         if self.single:
             return outs[0] if outs[0].ndim else outs[0][()]
         rest = iter(outs)
@@ -146,27 +148,12 @@ class Step(Compiled):
     def __init__(self, loss: Callable[..., Any], model: Any, opt_state: OptState) -> None:
         super().__init__(loss)
         self.model, self.opt_state = model, opt_state
-        self.version = opt_state.version
         self.running = threading.Lock()
 
-    def __call__(self, *batch: Any) -> Any:
-        if self.version != self.opt_state.version:
-            self._replan()
-        if not self.running.acquire(False):
-            raise PlanError("step: a training step must not be called while it runs, got a second call")
-        try:
-            result = super().__call__(*batch)
-            self.opt_state.advance()
-            return result
-        finally:
-            self.running.release()
-
-    def _replan(self) -> None:
-        """Something was frozen or thawed: plans follow at the next call."""
+    def _forget(self) -> None:
         expect(not self.opt_state.moved, "step", "opt_state", "the last one set up for the model", "an older one",
                "compile again with what the last nf.setup returned", PlanError)  # fmt: skip
-        self._forget()
-        self.version = self.opt_state.version
+        super()._forget()
 
     def trace(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> Any:
         return StepProgram(self, args, arrays)
@@ -181,7 +168,7 @@ class StepProgram(Planned):
 
     def __init__(self, owner: Step, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
         super().__init__(args, arrays)
-        self.state = owner.opt_state
+        self.state, self.running = owner.opt_state, owner.running
         level = new_level()
         (loss, aux, params, session), other = (self._traced(owner, args, level) for _ in range(2))
         self.aux = aux
@@ -270,13 +257,19 @@ class StepProgram(Planned):
         b.check("check.flags", whole(flags, flags.size), error=error)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
-        instance = self.instance
-        if instance is None or instance.workers != self.plan.workers():
-            instance = self.instance = Instance(self.plan, self.plan.workers())
-            self.value = instance.view(self.loss)
-        outs = [np.empty(s.shape, s.dtype) for s in self.specs]
-        instance.run(*arrays, *outs)
-        loss = self.value[()] if self.value.ndim == 0 else self.value.reshape(())[()]
+        if not self.running.acquire(False):
+            raise PlanError("step: a training step must not be called while it runs, got a second call")
+        try:
+            instance = self.instance
+            if instance is None or instance.workers != self.plan.workers():
+                instance = self.instance = Instance(self.plan, self.plan.workers())
+                self.value = instance.view(self.loss).reshape(())
+            outs = [np.empty(s.shape, s.dtype) for s in self.specs]
+            instance.run(*arrays, *outs)
+            loss = self.value[()]
+            self.state.advance()
+        finally:
+            self.running.release()
         if self.aux is None:
             return loss
         rest = iter(outs)

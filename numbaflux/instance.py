@@ -42,8 +42,9 @@ class Instance:
         self.rows: list[np.ndarray] = []
         self.first: dict[int, np.ndarray] = {}  # each entry's row for worker 0
         self.arguments = (WORD * (1 + max(plan.given, default=0)))()
-        staged = [n for n, s in plan.given.items() if self.fence or (s.nbytes <= STAGED and n not in plan.written)]
-        self.small = [(n, self._stage(plan.given[n])) for n in staged]
+        staged = {n: self._stage(s) for n, s in plan.given.items() if self.fence or s.nbytes <= STAGED}
+        self.small = [(n, place) for n, place in staged.items() if n not in plan.written]
+        self.back = [(n, place) for n, place in staged.items() if n in plan.written]
         self.large = [n for n in plan.given if n not in staged]
         self._fill()
         self.status = (WORD * 2).from_address(self.memory.address(plan.build.status.storage, 0))
@@ -150,7 +151,7 @@ class Instance:
         return cuts or [(0, 0)]
 
     def _stage(self, s: Storage) -> np.ndarray:
-        """A place of its own for a small argument that is only read: a copy costs less than asking for an address."""
+        """A place of its own for a small argument: a copy costs less than asking for an address."""
         raw = before_fence(s.nbytes) if self.fence else aligned(s.nbytes)
         place = raw.view(s.spec.dtype).reshape(s.spec.shape)
         self.arguments[s.number] = place.ctypes.data
@@ -180,24 +181,18 @@ class Instance:
             self.arguments[number] = arrays[number].ctypes.data
         if self.fence:
             self.memory.begin()
-        if self.workers == 1:
-            self._call()
-        else:
+        workers = 1
+        if self.workers > 1:
             workers = self.count.value = self.plan.pace.workers(self.workers)
             start = perf_counter_ns()
-            self._call()
-            if workers > 1:
-                self.plan.pace.took(perf_counter_ns() - start)
-        if self.fence:
-            for number, place in self.small:
-                if number in self.plan.written:
-                    arrays[number][...] = place
-        if self.status[0]:
-            raise self.plan.checks[self.status[0] - 1].check(self.status[1])
-
-    def _call(self) -> None:
         for first, last in self.cuts:
             self.call(self.where, first, last)
+        if workers > 1:
+            self.plan.pace.took(perf_counter_ns() - start)
+        for number, place in self.back:
+            arrays[number][...] = place
+        if self.status[0]:
+            raise self.plan.checks[self.status[0] - 1].check(self.status[1])
 
     def _exclusive(self, where: int, first: int, last: int) -> None:
         """One region at a time: the workqueue layer ends the process where two threads enter it."""

@@ -155,7 +155,43 @@ def schedule(entries: Sequence[Entry]) -> list[Group]:
         group.wave = 1 + max([*needs, last if first.commits else -1], default=-1)
         last = last if first.commits else max(last, group.wave)
         groups.append(group)
-    return sorted(groups, key=lambda g: g.wave)
+    groups.sort(key=lambda g: g.wave)
+    _sink(groups, home, order)
+    return [g for g in groups if g.entries]
+
+
+def _sink(groups: list[Group], home: dict[int, Group], order: Order) -> None:
+    """Move entries whose results one later group alone takes, tile by tile, into that group: there the results stay in
+    the core's cache. Only where what they read is kept until then anyway."""
+    kept: dict[int, int] = {}  # the last wave that a storage is used in
+    for g in groups:
+        kept |= {id(a.buf.storage): g.wave for e in g.entries for a in e.arrays}
+    for g in reversed(groups):
+        for e in g.entries[::-1]:
+            later = _user(e, g, home, order)
+            read = [a.buf.storage for a in e.arrays if not a.write]
+            if later is not None and all(s.kind != "temp" or kept[id(s)] >= later.wave for s in read):
+                g.entries.remove(e)
+                later.entries.insert(0, e)
+                home[id(e)] = later
+
+
+def _user(e: Entry, group: Group, home: dict[int, Group], order: Order) -> Group | None:
+    """The group of the same tiles that an entry could stand in as well: before all that follow it."""
+    after = order.later[id(e)]
+    if e.check is not None or e.commits or not after:
+        return None
+    first = min((home[id(t)] for t, _ in after), key=lambda g: g.wave)
+    if first.wave <= group.wave or first.mixed or first.rows != e.rows or (e.fixed and e.block != first.block):
+        return None
+    for t, pairs in after:
+        inside = home[id(t)] is first
+        good = (
+            bool(pairs) and all(tilewise(a, b, e.rows) for a, b in pairs) if inside else home[id(t)].wave > first.wave
+        )
+        if not good:
+            return None
+    return first
 
 
 def _fits(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:

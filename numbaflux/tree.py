@@ -119,7 +119,8 @@ def rebuilt(node: Any, parts: list[tuple[Any, Any]]) -> Any:
 
 
 class Moves:
-    """Counts how often arrays of models gave way to others: plans that captured them are then made anew."""
+    """Counts how often arrays of models gave way to others, or were frozen or thawed: plans that captured them are then
+    made anew."""
 
     count = 0
 

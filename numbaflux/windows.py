@@ -11,10 +11,11 @@ import numpy as np
 from . import functions as F
 from .op import DTypeError, Op, ShapeError, Spec, expect
 from .ops.conv import CONV, CONV_GRAD_X
+from .ops.elementwise import RELU
 from .ops.pool import MAXPOOL, MEANPOOL
 from .ops.window import Sizes, pads, sizes, spatial
 from .ranges import check
-from .trace import apply
+from .trace import Value, apply
 
 
 def _options(where: str, w: Any, stride: Any, pad: Any, dilation: Any, groups: Any) -> dict[str, Any]:
@@ -134,6 +135,9 @@ def maxpool(x: Any, k: Any, stride: Any = None, pad: Any = 0) -> Any:
     >>> maxpool(np.array([1, 3, 2, 0], np.float32).reshape(1, 4, 1), 2).ravel().tolist()
     [3.0, 2.0]
     """
+    if isinstance(x, Value) and x.abstract and x.call is not None and x.call.op is RELU:
+        # The same bits, and those of gradients, from fewer elements: in a plan the relu before the pool is left out.
+        return F.relu(maxpool(x.call.inputs[0], k, stride, pad))
     return _pool("maxpool", MAXPOOL, x, k, stride, pad)
 
 

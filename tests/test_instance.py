@@ -36,12 +36,13 @@ def test_arguments_are_read_anew_at_each_call_small_and_large(rows):
         np.testing.assert_array_equal(run(instance, p, other)[0], other * 2)
 
 
-def test_results_are_written_where_the_caller_wants_them():
-    x = np.ones((3, 4), np.float32)
+@pytest.mark.parametrize(("rows", "large"), [(3, []), (3000, [0, 1])])
+def test_results_are_written_where_the_caller_wants_them(rows, large):
+    x = np.ones((rows, 4), np.float32)
     p = program(nf.tanh, x)
     instance = Instance(p.plan, 1)
-    assert instance.large == [1]
-    one, two = np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
+    assert sorted(instance.large) == large
+    one, two = np.zeros((2, rows, 4), np.float32)
     instance.run(x, one)
     kept = one.copy()
     instance.run(x * 2, two)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 import numbaflux as nf
+from numbaflux import functions as F
 from numbaflux.instance import Instance
 from numbaflux.lowering import Buf, Build, Int, cut, whole
 from numbaflux.schedule import schedule
@@ -168,6 +169,22 @@ def test_writes_that_overlap_in_part_wait_for_each_other():
     order = [e for g in groups for e in g.entries]
     assert order.index(b.entries[0]) < order.index(b.entries[1])
     assert order.index(b.entries[0]) < order.index(b.entries[2])
+
+
+@pytest.mark.parametrize("use", ["late", "early"])
+def test_what_a_later_group_alone_takes_is_made_there(use):
+    def f(x):
+        t = nf.tanh(x)
+        half = 0.5 * t
+        centred = t - F.mean(half if use == "early" else t, axis=0, keepdims=True)
+        return centred * half if use == "late" else centred
+
+    x = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
+    program = compiled(f, [x])
+    home = {e.kernel: g for g in program.plan.groups for e in g.entries}
+    assert home["elementwise.tanh"] is not home["elementwise.sub"]
+    assert home["elementwise.affine"] is home["elementwise.sub" if use == "late" else "elementwise.tanh"]
+    assert bits(outputs(program, [x], 2)) == bits([f(x)])
 
 
 def test_mlp_of_batch_256_is_one_group_of_tiles_then_sums_checks_and_the_update():

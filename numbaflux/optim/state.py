@@ -11,7 +11,7 @@ from ..lowering import Build, as_buf
 from ..memory import aligned
 from ..op import DTypeError, NonFiniteError, PlanError, ShapeError, expect
 from ..plan import Plan
-from ..tree import PARAM, Leaf, fields, layers, leaves, put, replaced
+from ..tree import PARAM, Leaf, Moves, fields, layers, leaves, put, replaced
 from .around import Average, Scheduler, changed
 from .chain import AccumGrad, Transform
 from .rules import HYPER, START, Record, Rule, kind
@@ -31,7 +31,7 @@ class OptState:
     def __init__(self, rule: Rule, vectors: dict[np.dtype[Any], Vectors]) -> None:
         self.rule, self.vectors = rule, vectors
         self.hyper = np.concatenate([m.hyper() for m in rule.members])  # one after another, WORDS numbers each
-        self.version = 0  # counts what a plan depends on: frozen segments, a move to another state
+        self.version = 0  # counts what a plan depends on: frozen segments
         self.moved = False
         self._update: tuple[int, Plan] | None = None
 
@@ -164,7 +164,6 @@ def _hold(model: Any, state: OptState) -> None:
         before = one.__dict__.get("_holder")
         if before is not None:
             before.moved = True
-            before.version += 1
         names = {n for n, kind in (fields(one) or {}).items() if kind == PARAM and getattr(one, n) is not None}
         object.__setattr__(one, "_held", names)
         object.__setattr__(one, "_holder", state)
@@ -248,6 +247,7 @@ def _mark(state: OptState, what: Any, frozen: bool, where: str) -> None:
             for name in sums:  # of gradients from before: a parameter takes part from now on
                 s.of(v.states[name])[...] = 0
     state.version += 1
+    Moves.count += 1
 
 
 def _below(path: str, root: str) -> bool:

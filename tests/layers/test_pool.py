@@ -25,6 +25,24 @@ def test_layers_are_the_functions():
     np.testing.assert_array_equal(nf.MaxPool((2,))(X[:, 0]), nf.maxpool(X[:, 0], 2))
 
 
+@pytest.mark.parametrize(("k", "stride", "pad"), [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+def test_a_relu_before_a_pool_goes_behind_it_in_a_plan_and_no_bit_changes(k, stride, pad):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, (40, 9, 9, 3)).astype(np.float32)  # equal ones, zeros, windows without a positive number
+    x[0, :4, :4], x[1, 3, 3], x[2] = -0.0, np.nan, -1
+    dy = rng.normal(size=nf.maxpool(x, k, stride, pad).shape).astype(np.float32)
+    pooled = nf.compile(lambda x: nf.maxpool(nf.relu(x), k, stride, pad))
+    assert pooled(x).tobytes() == nf.maxpool(nf.relu(x), k, stride, pad).tobytes()
+    [program] = pooled.programs.values()
+    assert [e.kernel for e in program.plan.entries] == ["pool.maxpool", "elementwise.relu"]
+
+    def grad(x):
+        return nf.gradient(lambda x: (dy * nf.maxpool(nf.relu(x), k, stride, pad)).sum(), x)
+
+    x[1, 3, 3] = 2
+    assert nf.compile(grad)(x).tobytes() == grad(x).tobytes()
+
+
 def test_stride_is_the_window_unless_told():
     layer = nf.MaxPool((3, 2))
     assert (layer.window, layer.stride, layer.pad) == ((3, 2), (3, 2), ((0, 0), (0, 0)))
