@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .grad import backward, differentiable, scalar_loss
-from .instance import Instance
+from .instance import STAGED, Instance
 from .lowering import Array, Buf, Num, Storage, argument, cut, samples, whole
 from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
 from .optim.state import OptState
@@ -90,14 +90,16 @@ class Planned:
 
     def __init__(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
         self.plain = all(a is b for a, b in zip(args, arrays, strict=False)) and len(args) == len(arrays)
-        self.wanted = [(a.shape, a.dtype) for a in arrays]
+        self.wanted = [(a.shape, a.dtype, a.nbytes > STAGED) for a in arrays]  # small ones are copied anyway
 
     def takes(self, args: tuple[Any, ...]) -> bool:
         """Whether this plan runs these arguments as they are: the quick way from one call to the next."""
         if len(args) != len(self.wanted):
             return False
-        for a, (shape, dtype) in zip(args, self.wanted, strict=True):
-            if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype or not a.flags.c_contiguous:
+        for a, (shape, dtype, large) in zip(args, self.wanted, strict=True):
+            if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype:
+                return False
+            if large and not a.flags.c_contiguous:
                 return False
         return True
 

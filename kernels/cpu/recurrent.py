@@ -12,10 +12,14 @@ cells   LSTM: the cell state after each step; GRUv3: r * state
 """
 
 from .. import cells as K
-from ..jit import fma, kernel
+from ..jit import address, fma, kernel
 from ..scalar import inlined, relu, relu_grad, sigmoid, sigmoid_grad, tanh, tanh_grad
 from .dense import product
 from .reduce import part
+from .tile import WIDTH, make_row, shape_of, strip
+
+_, VECTORS = shape_of(WIDTH)
+double_row, full_row = make_row(2, WIDTH), make_row(VECTORS, WIDTH)
 
 
 @inlined
@@ -238,6 +242,23 @@ def reset_grad(d, dh, r, before, dkept):
 
 
 @kernel
+def state_grad(dh, d, w, width, n, hidden, d_row):
+    """dh += d W, w packed. One sample has a way of its own: there nothing hides the time of one chain of sums."""
+    if n > 1:
+        product(dh, d, w, dh, n, n, hidden, hidden, width, width, hidden, d_row, 1, 0, hidden, 1)
+        return
+    size, lanes, j = dh.itemsize, WIDTH // dh.itemsize, 0
+    while j < hidden:
+        panel = min(strip(hidden - j, lanes, VECTORS), hidden - j)
+        work = dh, panel, width, address(dh) + size * j, address(d), address(w) + size * j * width
+        if panel <= 2 * lanes:
+            double_row(*work)
+        else:
+            full_row(*work)
+        j += panel
+
+
+@kernel
 def grad_w(kind, dwi, dw, db, dsb, d, ds, xs, before, kept, count, pitch, features, hidden, columns):
     """What a stretch of count rows adds to the gradients of weights and biases."""
     product(
@@ -322,7 +343,7 @@ def backward(
                         begun, dkept = part(before, r * hidden, hidden), part(free, i * hidden, hidden)
                         reset_grad(part(d, r * pitch, hidden), part(dh, i * hidden, hidden), reset, begun, dkept)
             back = part(ds if own else d, k * pitch, pitch)
-            product(dh, back, w, dh, n, n, hidden, hidden, width, width, hidden, some * pitch, 1, 0, hidden, 1)
+            state_grad(dh, back, w, width, n, hidden, some * pitch)
         if dgx.size:
             for i in range(n):
                 for k in range(some):

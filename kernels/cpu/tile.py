@@ -191,7 +191,7 @@ def make_tiles(rows, vectors, width, prefetch=False):
                 simd.loop(count, [a, ahead, c, start], [a_up, bd.mul(step, k), c_up, start_up], [], body)
 
             masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
-            if width == 64:  # AVX-512 masks at no cost
+            if width == 64 and vectors < 4:  # AVX-512 masks at no cost, by seven registers of which loops take some
                 all_tiles(masks)
             else:
                 with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
@@ -204,6 +204,47 @@ def make_tiles(rows, vectors, width, prefetch=False):
         return types.void(like, *[types.intp] * 18), generate
 
     return tiles
+
+
+def make_row(vectors, width, chains=4):
+    """The intrinsic row(like, n, k, c, a, b): c[:n] += a[:k] B of one row of numbers, n <= vectors of lanes.
+
+    The depth is cut into chains: one alone would take the time of its instructions one after another.
+    """
+
+    @intrinsic
+    def row(typing, like, n, k, c, a, b):
+        def generate(context, bd, sig, args):
+            _, n, k, c, a, b = args
+            simd = Vectors(bd, width, like.dtype)
+            columns = [(i64(width * v), simd.first(bd.sub(n, i64(simd.lanes * v)))) for v in range(vectors)]
+            count = bd.sdiv(k, i64(chains))
+            starts = [bd.mul(i64(q), count) for q in range(chains)] + [bd.mul(i64(chains), count)]
+            item, line = i64(simd.size), bd.mul(n, i64(simd.size))
+            places = [(bd.add(a, bd.mul(s, item)), bd.add(b, bd.mul(s, line))) for s in starts]
+
+            def body(held, at):
+                new = []
+                for one, other in zip(at[::2], at[1::2], strict=True):
+                    scalar = simd.broadcast(one)
+                    new += [simd.fma(scalar, simd.load(other, x, m), held[len(new) + v])
+                            for v, (x, m) in enumerate(columns)]  # fmt: skip
+                return new
+
+            at = [pointer for pair in places[:-1] for pointer in pair]
+            sums = simd.loop(count, at, [item, line] * chains, [simd.zero] * (chains * vectors), body)
+            rest = bd.sub(k, starts[-1])
+            sums[:vectors] = simd.loop(rest, places[-1], [item, line], sums[:vectors], body)
+            for v, (x, m) in enumerate(columns):
+                total = simd.load(c, x, m)
+                for q in range(chains):
+                    total = bd.fadd(total, sums[q * vectors + v])
+                simd.store(total, c, x, m)
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 5), generate
+
+    return row
 
 
 def shape_of(width):
