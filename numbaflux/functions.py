@@ -272,6 +272,13 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return mean(square(sub(x, mean(x, axis, True))), axis, keepdims)
 
 
+def _transposed(b: Any) -> Any:
+    """The matrix that a traced one is the transpose of, if it is one: products take either, with the same bits."""
+    made = b.call if isinstance(b, Value) else None
+    good = made is not None and made.op is M.PERMUTE and made.attrs["axes"] == (1, 0)
+    return made.inputs[0] if good else None  # type: ignore[union-attr]
+
+
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product over the last axis of a and the last but one of b; leading axes of a, or equal ones of both.
 
@@ -297,7 +304,8 @@ def matmul(a: Any, b: Any) -> Any:
         y = matmul(expand_dims(a, 0), b)
         return reshape(y, y.shape[:-2] + y.shape[-1:])
     if b.ndim == 2:
-        return apply(D.MATMUL, a, b, ta=False, tb=False)
+        source = _transposed(b)
+        return apply(D.MATMUL, a, b if source is None else source, ta=False, tb=source is not None)
     lead = _broadcast_shapes("matmul", a.shape[:-2], b.shape[:-2])
     a, b = broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:])
     return apply(D.BATCHED, a, b, ta=False, tb=False)

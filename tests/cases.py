@@ -185,7 +185,7 @@ MOVE = (
 DENSE = (  # leading axes of x, in, out, with a bias
     ((1,), 1, 1, True), ((7,), 8, 47, True), ((8,), 7, 48, True), ((9,), 16, 49, True), ((33,), 48, 97, False),
     ((256,), 31, 17, True), ((300,), 103, 96, False), ((2, 3, 5), 7, 11, True), ((), 13, 5, True),
-    ((101,), 1, 53, True), ((40,), 130, 140, True), ((3,), 600, 2, False),
+    ((101,), 1, 53, True), ((40,), 130, 140, True), ((3,), 600, 2, False), ((5,), 290, 461, True),
 )  # fmt: skip
 MATRICES = (  # leading axes of a, k, n, ta, tb; with ta the leading axes are summed over
     ((1,), 1, 1, False, False), ((9,), 17, 49, False, False), ((300,), 31, 8, False, False),
@@ -194,6 +194,7 @@ MATRICES = (  # leading axes of a, k, n, ta, tb; with ta the leading axes are su
     ((64,), 1031, 17, True, False),
     ((32,), 49, 16, True, False), ((300,), 5, 7, True, False), ((300,), 48, 97, True, False),
     ((33,), 150, 160, True, False), ((4, 17), 9, 1, True, False), ((), 6, 5, True, False),
+    ((3,), 461, 290, False, True),
 )  # fmt: skip
 STACKS = (  # leading axes, m, k, n, ta, tb
     ((1,), 1, 1, 1, False, False), ((5,), 7, 8, 9, False, False), ((2, 3), 9, 17, 49, False, False),

@@ -228,3 +228,18 @@ def test_wrong_arguments_are_named(name):
     f, error, message = WRONG[name]
     with pytest.raises(error, match="^" + message):
         f()
+
+
+def test_a_transposed_matrix_is_multiplied_where_it_lies():
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=shape).astype(np.float32) for shape in ((9, 33), (17, 33)))
+    product = nf.compile(lambda x, w: x @ w.T)
+    np.testing.assert_array_equal(product(x, w), F.matmul(x, w.T))
+    [program] = product.programs.values()
+    assert {e.kernel for e in program.plan.entries} == {"dense.pack", "dense.product"}
+
+    def grads(x, w):
+        return nf.gradient(lambda w: ((x @ w.T) ** 2).sum(), w)
+
+    np.testing.assert_allclose(grads(x, w), 2 * (x @ w.T).T @ x, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(nf.compile(grads)(x, w), grads(x, w))

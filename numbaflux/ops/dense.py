@@ -15,6 +15,9 @@ SPEED = 50.0  # multiply-adds a nanosecond on one core, for estimates
 SLOTS = 2.0  # how much more memory than partial sums the samples must take, for partial sums to pay
 LARGE = 128 * 1024  # bytes of B from which packed panels pay where each is used for many rows
 STRIPS = 256 * 1024  # bytes of A from which packed strips pay where A is walked across its rows
+WIDE = 512 * 1024  # bytes of B from which tiles of columns pay, where A has few rows
+ALONG, ACROSS = (4, 32), (2, 256)  # how few: of a B that is packed in runs along its rows, of one that lies across
+COLUMNS, MOST = 48, 240  # of such a tile: the panels of one stay in L2; along rows some more, for longer runs
 NARROW = 16  # columns below which a gradient of weights is computed turned over
 
 
@@ -79,6 +82,21 @@ def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | 
     )  # fmt: skip
 
 
+def by_columns(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None) -> None:
+    """Tiles are blocks of C's columns, where B is large and A small: each tile packs its own part of B first."""
+    block = COLUMNS if p.b_col != 1 else min(MOST, max(COLUMNS, p.n // 8 // COLUMNS * COLUMNS))
+    panels = b.temp((p.k * p.n,), right.dtype)
+    b.add("dense.pack", cut(panels, p.k * p.n, write=True), Array(right, (right.size,), per_row=p.b_col),
+          Block(), Int(p.n, -1), Int(p.k), Int(p.k), Int(0), Int(p.k), Int(p.b_row), Int(p.b_col),
+          rows=p.n, block=block, work=0.5 * p.k * p.n)  # fmt: skip
+    b.add(
+        "dense.product", Array(out, (out.size,), per_row=1, write=True), whole(left, left.size),
+        cut(panels, p.k * p.n), Array(start, (p.n,), per_row=1) if start else nothing(left),
+        Int(p.m), Int(p.m), Block(), Int(p.n, -1), Int(p.k), Int(p.k),
+        Int(p.n), Int(p.a_row), Int(p.a_k), Int(0), Int(0), Int(1), rows=p.n, block=block, work=p.work,
+    )  # fmt: skip
+
+
 def by_strips(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
     """Tiles are blocks of C's rows, A is walked across its own: each tile packs its part of A first."""
     panels = in_panels(b, p, right)
@@ -124,11 +142,14 @@ def lower_product(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: 
     """Which way, by shapes: small results of long sums go by depth, so that samples stay in cache."""
     across = p.a_row == 1 and p.a_k > 1 and p.b_col == 1  # a gradient of weights: A is walked along its samples
     slots = -(-p.k // samples(p.k)) * p.m * p.n
+    few = ALONG if p.b_col == 1 else ACROSS
     if across and p.k > 0 and (p.k <= 32 or slots * SLOTS <= p.k * (p.m + p.n)):
         narrow = p.n < min(NARROW, p.m) and (p.n == 1 or p.k >= 256)
         (turned if narrow else by_depth)(b, p, out, left, right)
     elif across and p.k * p.m * out.dtype.itemsize > STRIPS:
         by_strips(b, p, out, left, right)
+    elif p.k * p.n * out.dtype.itemsize > WIDE and few[0] <= p.m <= few[1]:
+        by_columns(b, p, out, left, right, start)
     else:
         by_rows(b, p, out, left, right, start)
 
