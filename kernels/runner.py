@@ -194,15 +194,16 @@ def draw(head, wave, worker, share):
     total = peek(last + 24) + peek(last + 16)
     end = total * (share + 1) // workers
     counter = word(head, T.COUNTERS) + 8 * T.LINE * (wave * (workers + 1) + share)
-    ran = 0
-    while True:
-        tile = total * share // workers + fetch_add(counter, 1)
+    first, ran = total * share // workers, 0
+    while first + peek(counter) < end:  # asked before it is counted up: a core would take the line from all others
+        tile = first + fetch_add(counter, 1)
         if tile >= end:
             return ran
         while tile >= peek(group + 24) + peek(group + 16):
             group += 8 * T.GROUP_WORDS
         run_tile(head, group, worker, peek(group + 32) + tile - peek(group + 24))
         ran += 1
+    return ran
 
 
 @kernel

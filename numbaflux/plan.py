@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,7 +50,11 @@ class Plan:
         self.written = {a.buf.storage.number for a in used if a.write}
         self.checks = [e for e in build.entries if e.check is not None]
         self.work = sum(e.work for e in self.entries)
+        tiles = Counter[int]()  # of each wave
+        for g in self.groups:
+            tiles[g.wave] += g.tiles
         self.serial = self.work < SERIAL or max((g.tiles for g in self.groups), default=1) == 1
+        self.most = max(tiles.values(), default=1)  # more threads would find nothing to do
         self.pace = Pace(self.work)
         self.waves = 1 + max((g.wave for g in self.groups), default=-1)
         self.calls = native().find([(e.kernel, e.signature) for e in self.entries]) if native().works else []
@@ -60,7 +65,7 @@ class Plan:
 
     def workers(self) -> int:
         """How many threads a call of this plan uses."""
-        return 1 if self.serial or not self.calls else threads().now()
+        return 1 if self.serial or not self.calls else min(threads().now(), self.most)
 
     def _place(self) -> None:
         """Lifetimes by wave; what lives in one group only, tile by tile, is one buffer a worker."""

@@ -1,6 +1,7 @@
 """nf.profile: entries are the plan's, times fit into each other, nothing is changed; its table, picture and trace."""
 
 import json
+import re
 import os
 import time
 
@@ -280,7 +281,8 @@ def test_table_shows_what_takes_time_and_sums_up_the_rest():
     step, *_ = training()
     found = nf.profile(step, X, LABELS, repeats=3)
     head, columns, *lines = repr(found).splitlines()
-    assert head.startswith("step of loss: ") and f"(median of 3), {found.native_us:.0f} of them" in head
+    told = re.fullmatch(r"step of loss: (\S+) us a call \(median of 3\), (\S+) of them in native code; .*", head)
+    assert [float(number) for number in told.groups()] == pytest.approx([found.us, found.native_us], rel=0.01)
     assert columns.split() == "share us tiles GFLOP/s GB/s kernel operation of shape".split()
     large = [row["kernel"] for row in found.rows if row["share"] >= 0.01]
     shown = [line for line in lines if "%  " in line and " others" not in line]
