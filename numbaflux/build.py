@@ -217,7 +217,7 @@ def _in_child(wanted: dict[str, What]) -> Objects:
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     ours = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     made = subprocess.run(
-        [sys.executable, "-m", "numbaflux.build"],
+        [sys.executable, "-P", "-m", "numbaflux.build"],  # -P: else modules would be looked for where one happens to be
         input=json.dumps(list(wanted.values())).encode(),
         env=ours | llvm_settings | {"PYTHONPATH": path},
         capture_output=True,

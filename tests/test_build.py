@@ -166,3 +166,11 @@ def test_key_follows_sources_versions_features_and_signature(tmp_path, monkeypat
         monkeypatch.setattr(build, "KERNELS", copy)
     monkeypatch.undo()
     key()
+
+
+def test_a_compiler_process_takes_no_module_from_where_it_is_started(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('a stranger\\'s file ran')")
+    monkeypatch.chdir(tmp_path)
+    what = "cpu.elementwise", "sqrt", ("f4:1", "f4:1")
+    [(name, code)] = build.build_all({build.key(*what): what}, 1)
+    assert name == build.key(*what) and code

@@ -1,8 +1,8 @@
 """nf.profile: entries are the plan's, times fit into each other, nothing is changed; its table, picture and trace."""
 
 import json
-import re
 import os
+import re
 import time
 
 import numpy as np
