@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from .kernels.table import IMAGES
 from .op import PlanError, Spec
 
 Shape = tuple[int, ...]
+BOUNDED = ("norm.apply",)  # kernels whose last argument is the least that they make
 LINE = 64  # bytes: every buffer starts on a cache line
 SMALL = 4096  # elements a tile should have at least
 CACHE = 256 * 1024  # bytes that one array's tile may take where samples are large: a part of a second-level cache
@@ -208,6 +209,15 @@ class Build:
         self.entries.append(
             Entry(kernel, args, rows, block, fixed, work, None, commits, number, self.after, self.origin)
         )
+
+    def bounded(self, x: Buf, out: Buf) -> bool:
+        """Let the entry that makes x make out = relu(x) in its place, where its last argument is the least result."""
+        e = next((e for e in reversed(self.entries) if e.arrays[0].buf.storage is x.storage), None)
+        if e is None or e.kernel not in BOUNDED or out.storage.kind == "array":
+            return False
+        made = replace(e.arrays[0], buf=out.part(0, *e.arrays[0].buf.shape))
+        e.args = made, *e.args[1:-1], Num(0.0, x.dtype)
+        return True
 
     def needed(self) -> list[Entry]:
         """The entries without those that only fill memory of the plan's own which nobody reads."""

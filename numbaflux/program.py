@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from .hook import HOOK
 from .lowering import Buf, Build, Int, Origin, argument, as_buf, cut, elements_block, leading, whole
 from .onehot import OneHot
 from .op import Spec
+from .ops.elementwise import RELU
 from .ops.move import COPY, RESHAPE, STOP
 from .recompute import CHECKPOINT, LATE
 from .run import array_of
@@ -56,8 +57,10 @@ class Program:
         self.bufs[id(result)] = target.part(0, *result.shape)
         return True
 
-    def lower(self, calls: Iterable[Call]) -> None:
-        """Entries of every call, in order."""
+    def lower(self, results: list[Any]) -> None:
+        """Entries of every call behind some results, in order; a relu of what nobody else reads is left to what makes it."""
+        calls = tape(results)
+        reads = Counter(map(id, [*results, *(x for call in calls for x in call.inputs)]))
         for call in calls:
             ins = [None if x is None else self.source(x) for x in call.inputs]
             after = max(self.late.get(id(x), 0) for x in call.inputs)
@@ -69,9 +72,16 @@ class Program:
             self.build.after = after
             outs = [self.bufs.get(id(v)) or self.build.temp(v.shape, v.dtype) for v in call.outs]
             self.bufs.update({id(v): b for v, b in zip(call.outs, outs, strict=True)})
+            if call.op is RELU and self._alone(call.inputs[0], reads) and self.build.bounded(*ins, *outs):  # type: ignore[arg-type]
+                continue
             self.build.origin = Origin(call.op.name, tuple(ins), tuple(outs), call.attrs)
             call.op.lower(self.build, outs[0] if len(outs) == 1 else outs, *ins, **call.attrs)
         self.build.after, self.build.origin = 0, None
+
+    def _alone(self, x: Any, reads: Counter[int]) -> bool:
+        """Whether a value has memory of its own, which is read once."""
+        made = x.call if isinstance(x, Value) else None
+        return made is not None and made.op not in ALIASES and reads[id(x)] == 1 and id(x) not in self.placed
 
     def copy(self, result: Any, target: Buf, commits: bool = False) -> None:
         """Put a result that is an argument, a constant or another result's memory into the target."""
@@ -90,7 +100,7 @@ class Program:
     def results(self, pairs: list[tuple[Any, Buf]], session: Session) -> None:
         """Lower the tape behind some results, each into its target, and behind what a session will change."""
         ready = [isinstance(v, Value) and self.place(v, target) for v, target in pairs]
-        self.lower(tape([v for v, _ in pairs] + changed(session)))
+        self.lower([v for v, _ in pairs] + changed(session))
         for (v, target), done in zip(pairs, ready, strict=True):
             if not done:
                 self.copy(v, target)

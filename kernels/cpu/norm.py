@@ -178,8 +178,8 @@ def factors(f, stats, w, b, eps):
 
 
 @kernel
-def apply(y, x, f):
-    """y = (x - mean) * scale + shift: x(o * k, c), f(o, 3, c) the three of each channel."""
+def apply(y, x, f, least):
+    """y = (x - mean) * scale + shift, but at least `least`: x(o * k, c), f(o, 3, c) the three of each channel."""
     o, _, c = f.shape
     k = x.shape[0] // o
     wide = together(c, k)
@@ -195,7 +195,8 @@ def apply(y, x, f):
                 at, count = (s * k + row) * c + left, min(k - row, wide) * width
                 target, source = part(y, at, count), part(x, at, count)
                 for i in range(count):
-                    target[i] = fma(source[i] - means[i], scales[i], shifts[i])
+                    value = fma(source[i] - means[i], scales[i], shifts[i])
+                    target[i] = least if value <= least else value
 
 
 @kernel

@@ -115,7 +115,7 @@ def norm_lower(b: Build, out: Buf, x: Buf, stats: Buf, w: Buf | None, bias: Buf 
               Num(eps, x.dtype), **v.tiling)  # fmt: skip
     else:
         f = _factors(b, v, x, stats, w, bias, eps)
-        b.add("norm.apply", v.matrix(out, True), v.matrix(x), f, **v.tiling)
+        b.add("norm.apply", v.matrix(out, True), v.matrix(x), f, Num(-math.inf, x.dtype), **v.tiling)
 
 
 def fixed_lower(

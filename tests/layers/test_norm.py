@@ -296,3 +296,24 @@ def test_a_file_cannot_bring_fields_that_do_not_fit(field, value, text):
     setattr(layer, field, value)
     with pytest.raises(nf.Error, match="^" + re.escape(text) + "$"):
         layer.check_fields()
+
+
+@pytest.mark.parametrize("both", [None, "itself", "a view"])
+def test_a_relu_behind_a_norm_is_made_with_it_unless_others_read_what_is_before(both):
+    rng = np.random.default_rng(0)
+    layer = nf.BatchNorm(3)
+    layer.mean[...], layer.var[...] = [1, -1, 0], [4, 1, 0.5]
+    x = rng.normal(size=(50, 3)).astype(np.float32)
+    x[0], x[1, 0] = np.nan, 1.0
+
+    def f(x):
+        y = layer(x)
+        if both == "a view":
+            return nf.relu(nf.functions.reshape(y, -1)), y * 2
+        return (nf.relu(y), y) if both else (nf.relu(y),)
+
+    compiled = nf.compile(f)
+    for a, b in zip(compiled(x), f(x), strict=True):
+        assert a.tobytes() == b.tobytes()
+    [program] = compiled.programs.values()
+    assert ("elementwise.relu" in [e.kernel for e in program.plan.entries]) == bool(both)
