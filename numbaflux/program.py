@@ -58,7 +58,7 @@ class Program:
         return True
 
     def lower(self, results: list[Any]) -> None:
-        """Entries of every call behind some results, in order; a relu of what nobody else reads is left to what makes it."""
+        """Entries of every call behind some results; a relu of what nobody else reads is left to what makes that."""
         calls = tape(results)
         reads = Counter(map(id, [*results, *(x for call in calls for x in call.inputs)]))
         for call in calls:
