@@ -17,7 +17,7 @@ def make_product(width):
     height, vectors = shape_of(width)
     narrow, double, short = make_tiles(height, 1, width), make_tiles(height, 2, width), make_tiles(2, vectors, width)
     full = make_tiles(height, vectors, width, prefetch=True)
-    pair, line = make_tiles(1, 2, width), make_tiles(1, LINE, width)
+    pair, line, half = make_tiles(1, 2, width), make_tiles(1, LINE, width), make_tiles(4, 2, width)
 
     @kernel
     def product(
@@ -67,6 +67,8 @@ def make_product(width):
                         pair(*work)
                     elif tall <= 2:
                         short(*work)
+                    elif tall <= 4 and panel <= 2 * lanes:
+                        half(*work)
                     elif panel == vectors * lanes:
                         full(*work)
                     elif panel == 2 * lanes:

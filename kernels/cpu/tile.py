@@ -191,14 +191,11 @@ def make_tiles(rows, vectors, width, prefetch=False):
                 simd.loop(count, [a, ahead, c, start], [a_up, bd.mul(step, k), c_up, start_up], [], body)
 
             masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
-            if width == 64 and vectors < 4:  # AVX-512 masks at no cost, by seven registers of which loops take some
-                all_tiles(masks)
-            else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
-                    with whole:
-                        all_tiles([None] * vectors)
-                    with ragged:
-                        all_tiles(masks)
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
+                with whole:
+                    all_tiles([None] * vectors)
+                with ragged:
+                    all_tiles(masks)
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 18), generate
