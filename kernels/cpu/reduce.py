@@ -132,8 +132,8 @@ def add_rows(y, x, at, count, step, rows):
 
 
 @inlined
-def sum_rows(y, x, first, k, total, rows):
-    """y = the sum of k rows of x.flat from `first` on, y.size wide; total and rows are buffers.
+def sum_rows(y, x, first, k, scale, total, rows):
+    """y = scale * the sum of k rows of x.flat from `first` on, y.size wide; total and rows are buffers.
 
     Few columns: 2, 4, 8 .. rows count as one of SPAN columns or more, and its parts are added by halves in the end.
     """
@@ -157,7 +157,7 @@ def sum_rows(y, x, first, k, total, rows):
                 some[i] += some[half + i]
             half //= 2
         for i in range(min(inner - at, BLOCK)):
-            y[at + i] = some[i]
+            y[at + i] = scale * some[i]
 
 
 @kernel
@@ -170,10 +170,7 @@ def sum(y, x, scale):
         return
     total, rows = stack(x), stack(x)
     for o in range(outer):
-        row = part(y, o * inner, inner)
-        sum_rows(row, x, o * k * inner, k, total, rows)
-        for i in range(inner):
-            row[i] *= scale
+        sum_rows(part(y, o * inner, inner), x, o * k * inner, k, scale, total, rows)
 
 
 @kernel
