@@ -5,9 +5,11 @@ cut, and whether A or B is packed, changes no bit.
 """
 
 from ..jit import address, fma, kernel
+from .quad_tile import QUAD, make_quads
 from .tile import WIDTH, make_copy, make_tiles, make_transpose, shape_of, strip
 
 BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
+QUADS = 4  # vectors of the tile for up to QUAD columns
 LINE = 8  # vectors of the tile for one row: more sums at once than for several rows hide the time of each
 RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 
@@ -17,6 +19,7 @@ def make_product(width):
     height, vectors = shape_of(width)
     narrow, double, short = make_tiles(height, 1, width), make_tiles(height, 2, width), make_tiles(2, vectors, width)
     full = make_tiles(height, vectors, width, prefetch=True)
+    low, low_double, quads = make_tiles(4, 1, width), make_tiles(4, 2, width), make_quads(QUADS, width)
     pair, line = make_tiles(1, 2, width), make_tiles(1, LINE, width)
 
     @kernel
@@ -50,16 +53,18 @@ def make_product(width):
                     b_row, step = w, size * w if m < 2 * height else size * w // (m // height)
                 at_b = from_b + size * (j * k + k0 * w if packed & 1 else j + k0 * b_row)
                 ahead = at_b + size * w * k if packed & 1 else at_b
+                quad = w <= QUAD < lanes and a_k == 1 and not packed & 2
+                high = QUADS * lanes // QUAD if quad else height
                 for ragged in range(2):
-                    tall, count = (m % height, 1) if ragged else (height, m // height)
+                    tall, count = (m % high, 1) if ragged else (high, m // high)
                     if tall * count == 0:
                         continue
                     if packed & 2:
                         a_row, a_k = 1, tall
                     i = m - tall if ragged else 0
-                    in_c = from_c + size * (i * c_row + j), c_row, height * c_row
-                    in_a = from_a + size * (i * up + k0 * a_k), a_row, height * up, a_k
-                    in_start = first + size * (i * start_row + j) if first else 0, start_row, height * start_row
+                    in_c = from_c + size * (i * c_row + j), c_row, high * c_row
+                    in_a = from_a + size * (i * up + k0 * a_k), a_row, high * up, a_k
+                    in_start = first + size * (i * start_row + j) if first else 0, start_row, high * start_row
                     work = (c, count, tall, w, d, *in_c, *in_a, at_b, b_row, *in_start, ahead, step)
                     if long:
                         line(*work)
@@ -67,6 +72,12 @@ def make_product(width):
                         pair(*work)
                     elif tall <= 2:
                         short(*work)
+                    elif quad:
+                        quads(c, count, tall, w, d, *in_c, *in_a[:3], at_b, b_row, *in_start)
+                    elif tall <= 4 and panel == lanes:
+                        low(*work)
+                    elif tall <= 4 and panel == 2 * lanes:
+                        low_double(*work)
                     elif panel == vectors * lanes:
                         full(*work)
                     elif panel == 2 * lanes:

@@ -1,4 +1,4 @@
-"""Sums and maxima of x(outer, k, inner) over k, and gradients. A sum's order depends on k, and inner being 1, alone."""
+"""Sums and maxima of x(outer, k, inner) over k, and gradients. A sum's order depends on k and inner alone."""
 
 from llvmlite import ir
 from numba import types
@@ -11,6 +11,7 @@ from ..scalar import inlined, maximum, typed
 LANES = 16  # partial results along a contiguous span: one number for all CPUs, so that all sum in one order
 BLOCK = 1024  # elements of a stack buffer, and of a span summed in lanes before it is added to the total
 ROWS = 64  # rows summed into a stack buffer before it is added to the total
+SPAN = 128  # columns that rows of fewer fill side by side
 
 
 def _view(context, builder, typ, data, size):
@@ -113,16 +114,50 @@ def sum_of(x):
 @inlined
 def add_rows(y, x, at, count, step, rows):
     """y += the sum of count rows of x.flat, y.size wide, the first at `at`, one every `step`; `rows` is a buffer."""
-    width = y.size
-    row = part(x, at, width)
+    width, fours = y.size, count // 4
     for i in range(width):
-        rows[i] = row[i]
-    for j in range(1, count):
+        rows[i] = typed(0, y[i])
+    for j in range(fours):  # at once: the sums so far are read and written a quarter as often
+        first = at + 4 * j * step
+        a, b = part(x, first, width), part(x, first + step, width)
+        c, d = part(x, first + 2 * step, width), part(x, first + 3 * step, width)
+        for i in range(width):
+            rows[i] += (a[i] + b[i]) + (c[i] + d[i])
+    for j in range(4 * fours, count):
         row = part(x, at + j * step, width)
         for i in range(width):
             rows[i] += row[i]
     for i in range(width):
         y[i] += rows[i]
+
+
+@inlined
+def sum_rows(y, x, first, k, scale, total, rows):
+    """y = scale * the sum of k rows of x.flat from `first` on, y.size wide; total and rows are buffers.
+
+    Few columns: 2, 4, 8 .. rows count as one of SPAN columns or more, and its parts are added by halves in the end.
+    """
+    inner, side = y.size, 1
+    while side * inner < SPAN and 2 * side <= k:
+        side *= 2
+    width, deep = side * inner, k // side
+    for strip in range((width + BLOCK - 1) // BLOCK):
+        at = strip * BLOCK
+        some = part(total, 0, min(width - at, BLOCK))
+        for i in range(some.size):
+            some[i] = typed(0, y[0])
+        for block in range((deep + ROWS - 1) // ROWS):
+            add_rows(some, x, first + block * ROWS * width + at, min(deep - block * ROWS, ROWS), width, rows)
+        rest = part(x, first + deep * width, (k - deep * side) * inner)
+        for i in range(rest.size):
+            some[i] += rest[i]
+        half = width // 2
+        while half >= inner:
+            for i in range(half):
+                some[i] += some[half + i]
+            half //= 2
+        for i in range(min(inner - at, BLOCK)):
+            y[at + i] = scale * some[i]
 
 
 @kernel
@@ -133,18 +168,9 @@ def sum(y, x, scale):
         for o in range(outer):
             y[o, 0] = scale * sum_of(part(x, o * k, k))
         return
-    rows, strips, blocks = stack(x), (inner + BLOCK - 1) // BLOCK, (k + ROWS - 1) // ROWS
+    total, rows = stack(x), stack(x)
     for o in range(outer):
-        for strip in range(strips):
-            at = strip * BLOCK
-            total = part(y, o * inner + at, min(inner - at, BLOCK))
-            for i in range(total.size):
-                total[i] = typed(0, scale)
-            for block in range(blocks):
-                first = block * ROWS
-                add_rows(total, x, (o * k + first) * inner + at, min(k - first, ROWS), inner, rows)
-            for i in range(total.size):
-                total[i] *= scale
+        sum_rows(part(y, o * inner, inner), x, o * k * inner, k, scale, total, rows)
 
 
 @kernel
@@ -194,7 +220,7 @@ def max_grad(dx, x, y, dy):
 
 @kernel
 def sum_slots(y, slots, at):
-    """y(m,) = the sum of the columns at, at + 1, .. of slots(t, columns), in the order of the rows."""
+    """y(m,) = the sum of the columns at, at + 1, .. of slots(t, columns), four rows at once, then the rest."""
     for i in range(y.size):
         y[i] = typed(0, y[i])
     rows = stack(y)

@@ -2,8 +2,8 @@
 a slot."""
 
 from ..jit import kernel
-from ..scalar import maximum, typed
-from .reduce import BLOCK, ROWS, add_rows, max_of, part, stack, sum_of
+from ..scalar import maximum
+from .reduce import max_of, part, stack, sum_of, sum_rows
 
 
 @kernel
@@ -13,15 +13,7 @@ def sum(y, x, scale):
     if inner == 1:
         y[0] = scale * sum_of(part(x, 0, k))
         return
-    rows, strips, blocks = stack(x), (inner + BLOCK - 1) // BLOCK, (k + ROWS - 1) // ROWS
-    for strip in range(strips):
-        total = part(y, strip * BLOCK, min(inner - strip * BLOCK, BLOCK))
-        for i in range(total.size):
-            total[i] = typed(0, scale)
-        for block in range(blocks):
-            add_rows(total, x, block * ROWS * inner + strip * BLOCK, min(k - block * ROWS, ROWS), inner, rows)
-        for i in range(total.size):
-            total[i] *= scale
+    sum_rows(y, x, 0, k, scale, stack(x), stack(x))
 
 
 @kernel

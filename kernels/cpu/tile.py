@@ -109,6 +109,22 @@ class Vectors:
         return [self.merge((v, before), (w, end)) for v, w in zip(values, new, strict=True)]
 
 
+def apart(bd, name, values, body):
+    """A call of a function of its own with body(builder, values): inlined, all tiles would share one set of
+    registers."""
+    module = bd.module
+    function = module.globals.get(name)
+    if function is None:
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [v.type for v in values]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        inside = ir.IRBuilder(function.append_basic_block())
+        body(inside, function.args)
+        inside.ret_void()
+    bd.call(function, values)
+
+
 # long: one function of LLVM IR, whose loops nest around the same registers
 def make_tiles(rows, vectors, width, prefetch=False):
     """The intrinsic tiles(like, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, start, start_row,
@@ -176,8 +192,8 @@ def make_tiles(rows, vectors, width, prefetch=False):
         ahead,
         step,
     ):
-        def generate(context, bd, sig, args):
-            _, count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args
+        def write(bd, args):
+            count, m, n, k, c, c_row, c_up, a, a_row, a_up, a_k, b, b_row, *rest = args
             start, start_row, start_up, ahead, step = rest
             simd = Vectors(bd, width, like.dtype)
             inside = [simd.offsets(rows, m, stride) for stride in simd.in_bytes(a_row, c_row, start_row)]
@@ -191,14 +207,14 @@ def make_tiles(rows, vectors, width, prefetch=False):
                 simd.loop(count, [a, ahead, c, start], [a_up, bd.mul(step, k), c_up, start_up], [], body)
 
             masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
-            if width == 64 and vectors < 4:  # AVX-512 masks at no cost, by seven registers of which loops take some
-                all_tiles(masks)
-            else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
-                    with whole:
-                        all_tiles([None] * vectors)
-                    with ragged:
-                        all_tiles(masks)
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
+                with whole:
+                    all_tiles([None] * vectors)
+                with ragged:
+                    all_tiles(masks)
+
+        def generate(context, bd, sig, args):
+            apart(bd, f"tiles.{rows}.{vectors}.{width}.{prefetch}.{like.dtype}", args[1:], write)
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 18), generate

@@ -18,7 +18,7 @@ STRIPS = 256 * 1024  # bytes of A from which packed strips pay where A is walked
 WIDE = 512 * 1024  # bytes of B from which tiles of columns pay, where A has few rows
 ALONG, ACROSS = (4, 32), (2, 256)  # how few: of a B that is packed in runs along its rows, of one that lies across
 COLUMNS, MOST = 48, 240  # of such a tile: the panels of one stay in L2; along rows some more, for longer runs
-NARROW = 16  # columns below which a gradient of weights is computed turned over
+NARROW = 16  # columns up to which a gradient of weights is computed turned over
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def lower_product(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: 
     slots = -(-p.k // samples(p.k)) * p.m * p.n
     few = ALONG if p.b_col == 1 else ACROSS
     if across and p.k > 0 and (p.k <= 32 or slots * SLOTS <= p.k * (p.m + p.n)):
-        narrow = p.n < min(NARROW, p.m) and (p.n == 1 or p.k >= 256)
+        narrow = p.n <= min(NARROW, p.m - 1) and (p.n == 1 or p.k >= 256)
         (turned if narrow else by_depth)(b, p, out, left, right)
     elif across and p.k * p.m * out.dtype.itemsize > STRIPS:
         by_strips(b, p, out, left, right)

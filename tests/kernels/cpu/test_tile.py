@@ -67,9 +67,9 @@ def compare(width, dtype, m, n, k, packed, a=None, b=None):
 def test_edges(width, dtype):
     height, vectors = shape_of(width)
     lanes = width // np.dtype(dtype).itemsize
-    rows = sorted({1, 2, 3, height - 1, height, height + 1, height + 2, height + 3, 2 * height, 29})
+    rows = sorted({1, 2, 3, 4, height - 1, height, height + 1, height + 2, height + 3, 2 * height, 19, 29})
     most = vectors * lanes
-    cols = {1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 1, most - 1, most, most + 1, 4 * lanes, 101}
+    cols = {1, 3, 4, 5, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 1, most - 1, most, most + 1, 4 * lanes, 101}
     for m, n, k in itertools.product(rows, cols, (0, 1, 2, 13)):
         compare(width, dtype, m, n, k, 0)
     for m, n, packed in itertools.product(rows, cols, (1, 2, 3)):
