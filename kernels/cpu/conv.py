@@ -19,7 +19,7 @@ PANEL = 16 * 1024  # bytes of weights that a tile goes through at once: half a f
 full, double, narrow = (make_pixels(HEIGHT, vectors, WIDTH) for vectors in (VECTORS, 2, 1))
 # On images in lanes: (channels, pixels) of a tile of y, and (rows, columns) of one of dw, as many as registers hold.
 SIX, EIGHT = ((6, 4), (8, 3)) if WIDTH == 64 else ((6, 2), (4, 2))
-FOUR, THREE = ((6, 4), (6, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
+FOUR, THREE = ((5, 4), (5, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
 images_six, images_eight = make_images(*SIX, WIDTH), make_images(*EIGHT, WIDTH)
 sums_four, sums_three = make_sums(*FOUR, WIDTH), make_sums(*THREE, WIDTH)
 
@@ -38,6 +38,9 @@ def pixels(panel, lanes, work):
 @kernel
 def reached(start, step, count, size):
     """The i in 0..count - 1 for which 0 <= start + i step < size: the first, and one past the last."""
+    if step == 1:  # mostly; divisions take long
+        low, high = max(0, -start), min(count, size - start)
+        return low, max(low, high)
     low = 0 if start >= 0 else (step - 1 - start) // step
     high = min(count, (size - 1 - start) // step + 1)
     return low, max(low, high)
@@ -248,42 +251,42 @@ def conv_images(y, x, w, b, dims, rows, left):
 def conv_images_grad_w(dw, x, dy, dims, rows, left):
     """conv_grad_w on blocks of 16 images, all rows of dw; what images hold that are not there does not count."""
     size, samples = dw.itemsize, min(rows, left)
-    c, o, taps = dims[K.INS], dims[K.OUTS], dims[K.W + K.TAPS]
-    wide, lines, tap = dims[K.W + K.OUT], dims[K.H + K.OUT], dims[K.W + K.TAP] * c * IMAGES
-    run, runs = (taps * c, 1) if dims[K.W + K.TAP] == 1 else (c, taps)
-    a_seg, a_k = dims[K.H + K.UP] * dims[K.W + K.IN] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES
-    b_seg, b_k = wide * o * IMAGES, o * IMAGES
+    c, o, taps, wide, lines = dims[K.INS], dims[K.OUTS], dims[K.W + K.TAPS], dims[K.W + K.OUT], dims[K.H + K.OUT]
+    tap, a_k, b_k = dims[K.W + K.TAP] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES, o * IMAGES
+    a_seg, b_seg = dims[K.H + K.UP] * dims[K.W + K.IN] * c * IMAGES, wide * o * IMAGES
     four = o % 4 == 0
     tall, step = FOUR if four else THREE
     for i in range(dw.size):
         dw[i] = 0
-    for plane in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT]):
-        block, di, _ = place(dims, plane * lines)
+    some = max(1, CHUNK // wide)  # lines whose pixels stay in the first cache for all rows of dw
+    pieces, vectors = (lines + some - 1) // some, IMAGES * size // WIDTH
+    columns = (o + step - 1) // step
+    for work in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT] * pieces * vectors * columns):
+        j, lane = work % columns * step, work // columns % vectors * (WIDTH // size)
+        h_first = work // (columns * vectors) % pieces * some
+        block, di, _ = place(dims, work // (columns * vectors * pieces) * lines)
+        count = samples - block * IMAGES - lane
         d0, d1 = planes(dims, di)
-        for kd in range(d0, d1):
-            for kh in range(dims[K.H + K.TAPS]):
-                h0, h1 = reached(dims[K.H + K.FROM] + kh * dims[K.H + K.TAP], dims[K.H + K.UP], lines, dims[K.H + K.IN])
-                if h0 == h1:
-                    continue
-                for vector in range(IMAGES * size // WIDTH):
-                    lane = vector * (WIDTH // size)
-                    count = samples - block * IMAGES - lane
-                    at_x = address(x) + size * (source(dims, block, di, h0, kd, kh) * IMAGES + lane)
-                    at_dy = address(dy) + size * (target(dims, block, di, h0) * IMAGES + lane)
-                    for kw in range(runs):
-                        r0 = ((kd * dims[K.H + K.TAPS] + kh) * runs + kw) * run
-                        for band in range((run + tall - 1) // tall):
-                            i = band * tall
-                            a, m = at_x + size * (kw * tap + i * IMAGES), min(tall, run - i)
-                            for column in range((o + step - 1) // step):
-                                j = column * step
-                                at, n = address(dw) + size * ((r0 + i) * o + j), min(step, o - j)
-                                b = at_dy + size * j * IMAGES
-                                work = dw, count, m, n, h1 - h0, wide, at, o, a, a_seg, a_k, b, b_seg, b_k
-                                if four:
-                                    sums_four(*work)
-                                else:
-                                    sums_three(*work)
+        for row in range(0, taps * c, tall):  # taps of a channel, of the next: what is read of x is little
+            ch = row // taps
+            kw, m, n = row - ch * taps, min(tall, taps * c - row), min(step, o - j)
+            to = address(dw) + size * ((kw * c + ch) * o + j)
+            from_x = address(x) + size * (kw * tap + ch * IMAGES + lane)
+            for kd in range(d0, d1):
+                for kh in range(dims[K.H + K.TAPS]):
+                    above = dims[K.H + K.FROM] + kh * dims[K.H + K.TAP]
+                    h0, h1 = reached(above, dims[K.H + K.UP], lines, dims[K.H + K.IN])
+                    h0, h1 = max(h0, h_first), min(h1, h_first + some)
+                    if h0 >= h1:
+                        continue
+                    at = to + size * (kd * dims[K.H + K.TAPS] + kh) * taps * c * o
+                    a = from_x + size * source(dims, block, di, h0, kd, kh) * IMAGES
+                    b = address(dy) + size * ((target(dims, block, di, h0) + j) * IMAGES + lane)
+                    given = dw, count, m, n, h1 - h0, wide, at, c * o, o, a, tap, a_seg, a_k, b, b_seg, b_k, kw, taps
+                    if four:
+                        sums_four(*given)
+                    else:
+                        sums_three(*given)
 
 
 @kernel

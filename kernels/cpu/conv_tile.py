@@ -194,62 +194,98 @@ def make_channels(rows, width):
 
 
 def make_sums(rows, vectors, width):
-    """The intrinsic sums(like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k).
+    """The intrinsic sums(like, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap,
+    taps).
 
-    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i*IMAGES] B[s*b_seg + k*b_k + v*IMAGES], the first count
-    images of one vector: C is a matrix of numbers, i < m <= rows, v < n <= vectors.
+    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i] B[s*b_seg + k*b_k + v*IMAGES], the first count images of
+    one vector: C is a matrix of numbers, i < m <= rows, v < n <= vectors. Rows go through the taps of a channel, *_tap
+    apart, from number `tap` on, then through those of the next, which is c_row, or IMAGES, further.
     """
 
     @intrinsic
-    def sums(typing, like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k):
+    def sums(
+        typing, like, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap, taps
+    ):  # fmt: skip
         def generate(context, bd, sig, args):
-            _, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k = args
+            _, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap, taps = args
             simd = Vectors(bd, width, like.dtype)
-            c_row, a_seg, a_k, b_seg, b_k, step = simd.in_bytes(c_row, a_seg, a_k, b_seg, b_k, i64(IMAGES))
-            in_a, in_b = simd.offsets(rows, m, step), simd.offsets(vectors, n, step)
-            rows_c, columns_c = simd.offsets(rows, m, c_row), simd.offsets(vectors, n, i64(simd.size))
+            c_tap, c_row, a_tap, a_seg, a_k, b_seg, b_k, step = simd.in_bytes(
+                c_tap, c_row, a_tap, a_seg, a_k, b_seg, b_k, i64(IMAGES)
+            )
+            in_a, rows_c = through_taps(bd, rows, m, tap, taps, [(a_tap, step), (c_tap, c_row)])
+            in_b = simd.offsets(vectors, n, step)
 
-            def tile(mask):
-                def body(values, at):
-                    right = [simd.load(at[1], o, mask) for o in in_b]
-                    new = []
-                    for offset in in_a:
-                        left = simd.load(at[0], offset, mask)
-                        new += [simd.fma(left, x, values[len(new) + v]) for v, x in enumerate(right)]
-                    return new
+            def body(values, at):
+                right = [simd.load(at[1], o, None) for o in in_b]
+                new = []
+                for offset in in_a:
+                    left = simd.load(at[0], offset, None)
+                    new += [simd.fma(left, x, values[len(new) + v]) for v, x in enumerate(right)]
+                return new
 
-                places = [simd.pointer(bd.add(c, bd.add(i, v)), simd.item) for i in rows_c for v in columns_c]
-                before = [bd.load(place, align=simd.size) for place in places]
-                zeros = [simd.zero] * (rows * vectors)
-                done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
-                for value, old, place in zip(done, before, places, strict=True):
-                    bd.store(bd.fadd(old, total(simd, value)), place, align=simd.size)
-
-            if width == 64:  # AVX-512 masks at no cost
-                tile(simd.first(count))
-            else:
-                with bd.if_else(bd.icmp_signed(">=", count, i64(simd.lanes))) as (whole, ragged):
-                    with whole:
-                        tile(None)
-                    with ragged:
-                        tile(simd.first(count))
+            zeros = [simd.zero] * (rows * vectors)
+            done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
+            there = simd.first(count)  # once, at the end: masked loads take the place of multiplications
+            done = [bd.select(there, value, simd.zero) for value in done]
+            add_totals(simd, like.dtype, [done[i : i + vectors] for i in range(0, len(done), vectors)], n, c, rows_c)
             return context.get_dummy_value()
 
-        return types.void(like, *[types.intp] * 13), generate
+        return types.void(like, *[types.intp] * 17), generate
 
     return sums
 
 
-def total(simd, value):
-    """The sum of a vector's lanes: halves, quarters and so on."""
-    bd, count = simd.builder, simd.lanes
-    while count > 1:
+def through_taps(bd, rows, m, tap, taps, strides):
+    """Of each (stride of a tap, stride of a channel): from the first row to each; one beyond m repeats the last."""
+    found = [[i64(0)] for _ in strides]
+    for i in range(1, rows):
+        tap = bd.add(tap, i64(1))
+        over, beyond = bd.icmp_signed(">=", tap, taps), bd.icmp_signed(">=", i64(i), m)
+        for offsets, (by_tap, by_channel) in zip(found, strides, strict=True):
+            wrapped = bd.sub(by_channel, bd.mul(bd.sub(taps, i64(1)), by_tap))
+            moved = bd.add(offsets[-1], bd.select(over, wrapped, by_tap))
+            offsets.append(bd.select(beyond, offsets[-1], moved))
+        tap = bd.select(over, i64(0), tap)
+    return found
+
+
+def add_totals(simd, dtype, matrix, n, c, rows_c):
+    """C[i, v] += the sum of the lanes of matrix[i][v], v < n."""
+    bd, vectors = simd.builder, len(matrix[0])
+    side = min(simd.lanes, 1 << (vectors - 1).bit_length())  # numbers that lie side by side in C, taken at once
+    few = Vectors(bd, side * simd.size, dtype)
+    places = []
+    for offset in rows_c:
+        for v in range(0, vectors, side):
+            places.append((bd.add(c, offset), i64(v * simd.size), few.first(bd.sub(n, i64(v)))))
+    before = [few.load(*place) for place in places]
+    found = [totals(simd, row[v : v + side], side) for row in matrix for v in range(0, vectors, side)]
+    for value, old, place in zip(found, before, places, strict=True):
+        few.store(bd.fadd(old, value), *place)
+
+
+def totals(simd, vectors, side):
+    """The sums of the lanes of up to `side` vectors as one vector of `side` lanes."""
+    bd, group = simd.builder, 1
+    vectors = vectors + [simd.zero] * (side - len(vectors))
+
+    def both(u, v, low, high):
+        """The sum of two picks of lanes of u and v."""
+        picks = [ir.Constant(ir.VectorType(ir.IntType(32), len(pick)), pick) for pick in (low, high)]
+        return bd.fadd(*(bd.shuffle_vector(u, v, pick) for pick in picks))
+
+    while group < side:  # in each block of `side` lanes: halves of two vectors side by side, then of two such
+        low = [
+            lane
+            for block in range(0, simd.lanes, side)
+            for at in range(block, block + side // 2, group)
+            for first in (at, simd.lanes + at)
+            for lane in range(first, first + group)
+        ]
+        vectors = [both(u, v, low, [i + side // 2 for i in low]) for u, v in zip(vectors[::2], vectors[1::2])]
+        group *= 2
+    (value,), count = vectors, simd.lanes
+    while count > side:
         count //= 2
-        nothing = ir.Constant(value.type, ir.Undefined)
-        halves = [ir.Constant(ir.VectorType(ir.IntType(32), count), range_of(i, count)) for i in (0, count)]
-        value = bd.fadd(*(bd.shuffle_vector(value, nothing, half) for half in halves))
-    return bd.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-
-def range_of(first, count):
-    return list(range(first, first + count))
+        value = both(value, value, list(range(count)), list(range(count, 2 * count)))
+    return value
