@@ -209,17 +209,21 @@ def flip(f, w, dims, first):
 
 @kernel
 def conv_images(y, x, w, b, dims, rows, left):
-    """conv on blocks of 16 images: y and x are (blocks, d, h, w, channels, 16), w is as it lies; groups: one."""
+    """conv on blocks of 16 images: y and x are (blocks, d, h, w, channels, 16), w is as it lies; groups: one.
+
+    Along w, too, taps that see no column of x are left out where UP and TAP are 1; else padding lies in memory.
+    """
     size = y.itemsize
-    c, o, wide, taps = dims[K.INS], dims[K.OUTS], dims[K.W + K.OUT], dims[K.W + K.TAPS]
+    c, o, wide, taps, across = dims[K.INS], dims[K.OUTS], dims[K.W + K.OUT], dims[K.W + K.TAPS], dims[K.W + K.IN]
     joined = dims[K.W + K.TAP] == 1
-    depth = taps * c if joined else c
+    cut = joined and dims[K.W + K.UP] == 1
     from_y, from_x, from_w, bias = address(y), address(x), address(w), address(b) if b.size else 0
     x_row, c_vec = dims[K.W + K.UP] * c * IMAGES, dims[K.W + K.STEP] * o * IMAGES
-    x_seg = (dims[K.H + K.TAP] * dims[K.W + K.IN] if joined else dims[K.W + K.TAP]) * c * IMAGES
+    x_seg = (dims[K.H + K.TAP] * across if joined else dims[K.W + K.TAP]) * c * IMAGES
     blocks = (min(rows, left) + IMAGES - 1) // IMAGES
     six = o % 8 == 6 or o < 6
     height, width = SIX if six else EIGHT
+    along = taps if joined else 1
     for line in range(blocks * dims[K.D + K.OUT] * dims[K.H + K.OUT]):
         sample, di, hi = place(dims, line)
         d0, d1, h0, h1, some = windows(dims, di, hi, joined)
@@ -235,16 +239,21 @@ def conv_images(y, x, w, b, dims, rows, left):
                     later = kd > d0 or piece > 0
                     for band in range((o + height - 1) // height):
                         i = band * height
-                        for column in range((wide + width - 1) // width):
-                            v = column * width
+                        v = 0
+                        while v < wide:
+                            n, first = min(width, wide - v), dims[K.W + K.FROM] + v if cut else 0
+                            if first < 0 and (n < width or n > across + 1):
+                                n = 1
                             at = to + size * (i * IMAGES + v * c_vec)
-                            work = (y, min(height, o - i), min(width, wide - v), segments, depth, at, IMAGES, c_vec,
-                                    at_w + size * i, 1, depth * o, o, at_x + size * v * x_row, x_row, x_seg,
-                                    at if later else 0, bias + size * i if bias else 0, 1)  # fmt: skip
+                            work = (y, min(height, o - i), n, segments, along, c, at, IMAGES, c_vec,
+                                    at_w + size * i, 1, along * c * o, o, at_x + size * v * x_row, x_row, x_seg,
+                                    first, across if cut else along + n, at if later else 0,
+                                    bias + size * i if bias else 0, 1)  # fmt: skip
                             if six:
                                 images_six(*work)
                             else:
                                 images_eight(*work)
+                            v += n
 
 
 @kernel

@@ -98,53 +98,114 @@ def make_pixels(rows, vectors, width):
 
 
 def make_images(rows, vectors, width):
-    """The intrinsic images(like, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start,
-    bias, bias_row).
+    """The intrinsic images(like, m, n, segments, taps, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg,
+    first, size, start, bias, bias_row).
 
     C[i, v] = start + sum over s, k of w[s*w_seg + i*w_row + k*w_k] X[s*x_seg + k*IMAGES + v*x_vec]: i < m <= rows are
-    channels, v < n <= vectors pixels, the lanes images. start: C as it is, 0: the number bias[i * bias_row] in all
-    lanes, and that 0 too: zero.
+    channels, v < n <= vectors pixels, the lanes images; k goes through taps of depth numbers. start: C as it is, 0: the
+    number bias[i * bias_row] in all lanes, and that 0 too: zero. Pixel v, tap t stand for column first + v + t of x:
+    one that is not in 0 .. size - 1 is left out. Where some are, and first < 0, n must be vectors, or 1.
     """
+    every = range(vectors)
 
     @intrinsic
     def images(
-        typing, like, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias,
-        bias_row,
+        typing, like, m, n, segments, taps, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, first, size,
+        start, bias, bias_row,
     ):  # fmt: skip
         def generate(context, bd, sig, args):
-            _, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias, b_row = args
-            simd, nothing = Vectors(bd, width, like.dtype), i64(0)
+            _, m, n, segments, taps, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, *rest = args
+            x_seg, first, size, start, bias, b_row = rest
+            simd = Vectors(bd, width, like.dtype)
             c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, x_k = simd.in_bytes(
                 c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, i64(IMAGES)
             )
             in_w, in_b, rows_c = (simd.offsets(rows, m, stride) for stride in (w_row, b_row, c_row))
-            in_x, vectors_c = (simd.offsets(vectors, n, stride) for stride in (x_vec, c_vec))
-            in_c = [bd.add(i, v) for i in rows_c for v in vectors_c]
+            in_x, vectors_c = [bd.mul(x_vec, i64(v)) for v in every], simd.offsets(vectors, n, c_vec)
 
-            def held():
-                return [simd.load(start, o, None) for o in in_c]
+            def products(columns):
+                """The work of a round on some columns of `count`."""
 
-            def biases():
-                return [value for o in in_b for value in [simd.broadcast(bd.add(bias, o))] * vectors]
+                def body(values, at):
+                    count = len(values) // rows
+                    pixels, new = {v: simd.load(at[1], in_x[v], None) for v in columns}, list(values)
+                    for i, offset in enumerate(in_w):
+                        scalar = simd.broadcast(bd.add(at[0], offset))
+                        for v, pixel in pixels.items():
+                            new[i * count + v] = simd.fma(scalar, pixel, new[i * count + v])
+                    return new
 
-            def body(values, at):
-                pixels = [simd.load(at[1], o, None) for o in in_x]
-                new = []
-                for offset in in_w:
-                    scalar = simd.broadcast(bd.add(at[0], offset))
-                    new += [simd.fma(scalar, x, values[len(new) + v]) for v, x in enumerate(pixels)]
-                return new
+                return body
 
-            zeros = (None, lambda: [simd.zero] * (rows * vectors))
-            first = choice(simd, (start, held), (bias, biases), zeros)
-            done = segments_of(simd, segments, depth, [(w, w_seg), (x, x_seg)], [w_k, x_k], first, body)
-            for value, offset in zip(done, in_c, strict=True):
-                simd.store(value, c, bd.add(offset, nothing), None)
+            def tile(count, segment):
+                """segment(values, where its numbers are) through all of them, for the first `count` columns."""
+                in_c = [[bd.add(i, v) for v in vectors_c[:count]] for i in rows_c]
+
+                def held():
+                    return [simd.load(start, o, None) for row in in_c for o in row]
+
+                def biases():
+                    return [value for o in in_b for value in [simd.broadcast(bd.add(bias, o))] * count]
+
+                zeros = (None, lambda: [simd.zero] * (rows * count))
+                before = choice(simd, (start, held), (bias, biases), zeros)
+                done = simd.loop(segments, [w, x], [w_seg, x_seg], before, segment)
+                for v in reversed(range(count)):  # what lies beyond n first: column n - 1 then takes its place
+                    for i in range(rows):
+                        simd.store(done[i * count + v], c, in_c[i][v], None)
+
+            def rounds(taps, at, values, columns):
+                """Pointers and values after some taps."""
+                k = bd.mul(taps, depth)
+                values = simd.loop(k, at, [w_k, x_k], values, products(columns))
+                return [bd.add(p, bd.mul(k, step)) for p, step in zip(at, (w_k, x_k), strict=True)], values
+
+            def cut(values, at):
+                """First the taps that only the last columns have, then those of all, then those of the first only."""
+                low, high = within(bd, n, taps, first, size, vectors)
+                at = [bd.add(p, bd.mul(bd.mul(low[-1], depth), step)) for p, step in zip(at, (w_k, x_k), strict=True)]
+                stages = [(low[v + 1], low[v], every[v + 1 :]) for v in reversed(every[:-1])]
+                stages += [(low[0], high[-1], every)]
+                stages += [(high[v], high[v - 1], every[:v]) for v in reversed(every[1:])]
+                for begin, end, columns in stages:
+                    at, values = rounds(bd.sub(end, begin), at, values, columns)
+                return values
+
+            last = bd.add(bd.add(first, bd.sub(n, i64(1))), bd.sub(taps, i64(1)))
+            inside = bd.and_(bd.icmp_signed(">=", first, i64(0)), bd.icmp_signed("<", last, size))
+            with bd.if_else(inside) as (whole, ragged):
+                with whole:
+                    for count in range(1, vectors + 1):
+                        with bd.if_then(bd.icmp_signed("==", n, i64(count))):
+                            tile(count, lambda values, at: rounds(taps, at, values, range(len(values) // rows))[1])
+                with ragged:
+                    tile(vectors, cut)
             return context.get_dummy_value()
 
-        return types.void(like, *[types.intp] * 17), generate
+        return types.void(like, *[types.intp] * 20), generate
 
     return images
+
+
+def within(bd, n, taps, first, size, vectors):
+    """Of each column, the taps that see one of x: the first, and one past the last; both fall from column to column.
+
+    Columns from n on have none of their own.
+    """
+
+    def least(x, y):
+        return bd.select(bd.icmp_signed("<", x, y), x, y)
+
+    def most(x, y):
+        return bd.select(bd.icmp_signed(">", x, y), x, y)
+
+    columns = [bd.add(first, i64(v)) for v in range(vectors)]
+    low = [least(taps, most(i64(0), bd.sub(i64(0), column))) for column in columns]
+    high = [most(low[0], least(taps, bd.sub(size, column))) for column in columns]
+    there = [bd.icmp_signed("<", i64(v), n) for v in range(vectors)]
+    low = [bd.select(good, x, low[0]) for good, x in zip(there, low, strict=True)]
+    high = [bd.select(good, x, low[0]) for good, x in zip(there, high, strict=True)]
+    return low, high
 
 
 def make_channels(rows, width):
