@@ -242,8 +242,11 @@ def conv_images(y, x, w, b, dims, rows, left):
                         v = 0
                         while v < wide:
                             n, first = min(width, wide - v), dims[K.W + K.FROM] + v if cut else 0
+                            many = min(wide - v, across - taps + 1 - first if cut else wide)
                             if first < 0 and (n < width or n > across + 1):
                                 n = 1
+                            elif first >= 0 and many >= width:
+                                n = many - many % width
                             at = to + size * (i * IMAGES + v * c_vec)
                             work = (y, min(height, o - i), n, segments, along, c, at, IMAGES, c_vec,
                                     at_w + size * i, 1, along * c * o, o, at_x + size * v * x_row, x_row, x_seg,

@@ -102,7 +102,7 @@ def make_images(rows, vectors, width):
     first, size, start, bias, bias_row).
 
     C[i, v] = start + sum over s, k of w[s*w_seg + i*w_row + k*w_k] X[s*x_seg + k*IMAGES + v*x_vec]: i < m <= rows are
-    channels, v < n <= vectors pixels, the lanes images; k goes through taps of depth numbers. start: C as it is, 0: the
+    channels, v < n pixels, the lanes images; n is a multiple of `vectors`, or less; k goes through taps of depth numbers. start: C as it is, 0: the
     number bias[i * bias_row] in all lanes, and that 0 too: zero. Pixel v, tap t stand for column first + v + t of x:
     one that is not in 0 .. size - 1 is left out. Where some are, and first < 0, n must be vectors, or 1.
     """
@@ -137,7 +137,7 @@ def make_images(rows, vectors, width):
 
                 return body
 
-            def tile(count, segment):
+            def tile(c, x, start, count, segment):
                 """segment(values, where its numbers are) through all of them, for the first `count` columns."""
                 in_c = [[bd.add(i, v) for v in vectors_c[:count]] for i in rows_c]
 
@@ -173,13 +173,23 @@ def make_images(rows, vectors, width):
 
             last = bd.add(bd.add(first, bd.sub(n, i64(1))), bd.sub(taps, i64(1)))
             inside = bd.and_(bd.icmp_signed(">=", first, i64(0)), bd.icmp_signed("<", last, size))
+            def full(values, at):
+                return rounds(taps, at, values, range(len(values) // rows))[1]
+
+            def next_to(_, at):
+                tile(*at, vectors, full)
+                return []
+
             with bd.if_else(inside) as (whole, ragged):
                 with whole:
-                    for count in range(1, vectors + 1):
+                    steps = [bd.mul(i64(vectors), step) for step in (c_vec, x_vec)]
+                    steps.append(bd.select(bd.icmp_signed("!=", start, i64(0)), steps[0], i64(0)))
+                    simd.loop(bd.sdiv(n, i64(vectors)), [c, x, start], steps, [], next_to)
+                    for count in range(1, vectors):
                         with bd.if_then(bd.icmp_signed("==", n, i64(count))):
-                            tile(count, lambda values, at: rounds(taps, at, values, range(len(values) // rows))[1])
+                            tile(c, x, start, count, full)
                 with ragged:
-                    tile(vectors, cut)
+                    tile(c, x, start, vectors, cut)
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 20), generate
