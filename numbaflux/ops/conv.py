@@ -110,8 +110,10 @@ class Part:
 
 
 def correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Part], groups: int, side: bool) -> None:
-    """The entries of a convolution; side: on images in lanes."""
+    """The entries of a convolution; side: on images in lanes, whose kernel mostly needs no padding in memory."""
     pad = max(p.spans[2].before for p in parts), max(p.spans[2].behind for p in parts)
+    if side and all(p.spans[2].up == p.spans[2].tap == 1 for p in parts):
+        pad = 0, 0
     (_correlate_lanes if side else _correlate)(b, out, x, bias, parts, groups, pad)
 
 
