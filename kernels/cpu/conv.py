@@ -8,8 +8,7 @@ from .. import dims as K
 from ..jit import address, kernel
 from ..scalar import inlined
 from ..table import IMAGES
-from .conv_tile import make_images, make_pixels, make_sums
-from .reduce import part
+from .conv_tile import make_column_sums, make_images, make_pixels, make_sums
 from .tile import WIDTH, shape_of, strip
 
 HEIGHT, VECTORS = shape_of(WIDTH)
@@ -22,6 +21,8 @@ SIX, EIGHT = ((6, 4), (8, 3)) if WIDTH == 64 else ((6, 2), (4, 2))
 FOUR, THREE = ((5, 4), (5, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
 images_six, images_eight = make_images(*SIX, WIDTH), make_images(*EIGHT, WIDTH)
 sums_four, sums_three = make_sums(*FOUR, WIDTH), make_sums(*THREE, WIDTH)
+MANY = 8  # columns of dy that are added up at once
+column_sums = make_column_sums(MANY, WIDTH)
 
 
 @inlined
@@ -261,7 +262,10 @@ def conv_images(y, x, w, b, dims, rows, left):
 
 @kernel
 def conv_images_grad_w(dw, x, dy, dims, rows, left):
-    """conv_grad_w on blocks of 16 images, all rows of dw; what images hold that are not there does not count."""
+    """conv_grad_w on blocks of 16 images, all rows of dw, and where dw has one row more, there the sum of dy.
+
+    What images hold that are not there does not count.
+    """
     size, samples = dw.itemsize, min(rows, left)
     c, o, taps, wide, lines = dims[K.INS], dims[K.OUTS], dims[K.W + K.TAPS], dims[K.W + K.OUT], dims[K.H + K.OUT]
     tap, a_k, b_k = dims[K.W + K.TAP] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES, o * IMAGES
@@ -272,12 +276,16 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
         dw[i] = 0
     some = max(1, CHUNK // wide)  # lines whose pixels stay in the first cache for all rows of dw
     pieces, vectors = (lines + some - 1) // some, IMAGES * size // WIDTH
-    columns = (o + step - 1) // step
+    columns, bottom = (o + step - 1) // step, dims[K.D + K.TAPS] * dims[K.H + K.TAPS] * taps * c * o
     for work in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT] * pieces * vectors * columns):
         j, lane = work % columns * step, work // columns % vectors * (WIDTH // size)
         h_first = work // (columns * vectors) % pieces * some
         block, di, _ = place(dims, work // (columns * vectors * pieces) * lines)
         count = samples - block * IMAGES - lane
+        for v in range(0, o if j == 0 and dw.size > bottom else 0, MANY):
+            b = address(dy) + size * ((target(dims, block, di, h_first) + v) * IMAGES + lane)
+            at = address(dw) + size * (bottom + v)
+            column_sums(dw, count, min(MANY, o - v), min(some, lines - h_first), wide, at, b, b_seg, b_k)
         d0, d1 = planes(dims, di)
         for row in range(0, taps * c, tall):  # taps of a channel, of the next: what is read of x is little
             ch = row // taps
@@ -300,22 +308,3 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
                     else:
                         sums_three(*given)
 
-
-@kernel
-def conv_images_grad_b(db, dy, rows, left):
-    """db(channels * 16) = the sum of dy(blocks, positions, channels, 16) over blocks and positions, lane by lane."""
-    inner, samples = db.size, min(rows, left)
-    blocks = (samples + IMAGES - 1) // IMAGES
-    each = dy.size // max(blocks * inner, 1)
-    for i in range(inner):
-        db[i] = 0
-    for block in range(blocks):
-        for position in range(each):
-            source = part(dy, (block * each + position) * inner, inner)
-            if samples - block * IMAGES >= IMAGES:
-                for i in range(inner):
-                    db[i] += source[i]
-            else:
-                for i in range(inner):
-                    if i % IMAGES < samples - block * IMAGES:
-                        db[i] += source[i]

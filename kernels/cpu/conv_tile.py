@@ -296,14 +296,39 @@ def make_sums(rows, vectors, width):
 
             zeros = [simd.zero] * (rows * vectors)
             done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
-            there = simd.first(count)  # once, at the end: masked loads take the place of multiplications
-            done = [bd.select(there, value, simd.zero) for value in done]
-            add_totals(simd, like.dtype, [done[i : i + vectors] for i in range(0, len(done), vectors)], n, c, rows_c)
+            add_there(simd, like, count, done, n, c, rows_c)
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 17), generate
 
     return sums
+
+
+def make_column_sums(vectors, width):
+    """The intrinsic column_sums(like, count, n, segments, depth, c, b, b_seg, b_k).
+
+    C[v] += sum over images, s, k of B[s*b_seg + k*b_k + v*IMAGES], v < n <= vectors; images as in sums.
+    """
+
+    @intrinsic
+    def column_sums(typing, like, count, n, segments, depth, c, b, b_seg, b_k):
+        def generate(context, bd, sig, args):
+            _, count, n, segments, depth, c, b, b_seg, b_k = args
+            simd = Vectors(bd, width, like.dtype)
+            b_seg, b_k, step = simd.in_bytes(b_seg, b_k, i64(IMAGES))
+            in_b = simd.offsets(vectors, n, step)
+
+            def body(values, at):
+                return [bd.fadd(value, simd.load(at[0], o, None)) for value, o in zip(values, in_b, strict=True)]
+
+            zeros = [simd.zero] * vectors
+            add_there(simd, like, count, segments_of(simd, segments, depth, [(b, b_seg)], [b_k], zeros, body),
+                      n, c, [i64(0)])  # fmt: skip
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 8), generate
+
+    return column_sums
 
 
 def through_taps(bd, rows, m, tap, taps, strides):
@@ -320,11 +345,14 @@ def through_taps(bd, rows, m, tap, taps, strides):
     return found
 
 
-def add_totals(simd, dtype, matrix, n, c, rows_c):
-    """C[i, v] += the sum of the lanes of matrix[i][v], v < n."""
-    bd, vectors = simd.builder, len(matrix[0])
+def add_there(simd, like, count, values, n, c, rows_c):
+    """C[i, v] += the sum of the first count lanes of vector v of row i, v < n."""
+    bd, vectors = simd.builder, len(values) // len(rows_c)
+    there = simd.first(count)  # once, at the end: masked loads would take the place of multiplications
+    values = [bd.select(there, value, simd.zero) for value in values]
+    matrix = [values[i : i + vectors] for i in range(0, len(values), vectors)]
     side = min(simd.lanes, 1 << (vectors - 1).bit_length())  # numbers that lie side by side in C, taken at once
-    few = Vectors(bd, side * simd.size, dtype)
+    few = Vectors(bd, side * simd.size, like.dtype)
     places = []
     for offset in rows_c:
         for v in range(0, vectors, side):
