@@ -307,4 +307,3 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
                         sums_four(*given)
                     else:
                         sums_three(*given)
-

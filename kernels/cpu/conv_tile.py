@@ -82,14 +82,11 @@ def make_pixels(rows, vectors, width):
                     simd.store(value, *place)
 
             masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
-            if width == 64:  # AVX-512 masks at no cost
-                tile(masks)
-            else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
-                    with whole:
-                        tile([None] * vectors)
-                    with ragged:
-                        tile(masks)
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
+                with whole:  # a masked load takes the place of a multiplication, with AVX-512 too
+                    tile([None] * vectors)
+                with ragged:
+                    tile(masks)
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 15), generate
@@ -102,9 +99,10 @@ def make_images(rows, vectors, width):
     first, size, start, bias, bias_row).
 
     C[i, v] = start + sum over s, k of w[s*w_seg + i*w_row + k*w_k] X[s*x_seg + k*IMAGES + v*x_vec]: i < m <= rows are
-    channels, v < n pixels, the lanes images; n is a multiple of `vectors`, or less; k goes through taps of depth numbers. start: C as it is, 0: the
-    number bias[i * bias_row] in all lanes, and that 0 too: zero. Pixel v, tap t stand for column first + v + t of x:
-    one that is not in 0 .. size - 1 is left out. Where some are, and first < 0, n must be vectors, or 1.
+    channels, v < n pixels, the lanes images; k goes through taps of depth numbers. start: C as it is, 0: the number
+    bias[i * bias_row] in all lanes, and that 0 too: zero. Pixel v, tap t stand for column first + v + t of x: one that
+    is not in 0 .. size - 1 is left out. n is a multiple of `vectors`, or less; where some are left out at most
+    `vectors`, and that or 1 where first < 0.
     """
     every = range(vectors)
 
@@ -173,6 +171,7 @@ def make_images(rows, vectors, width):
 
             last = bd.add(bd.add(first, bd.sub(n, i64(1))), bd.sub(taps, i64(1)))
             inside = bd.and_(bd.icmp_signed(">=", first, i64(0)), bd.icmp_signed("<", last, size))
+
             def full(values, at):
                 return rounds(taps, at, values, range(len(values) // rows))[1]
 
@@ -249,14 +248,11 @@ def make_channels(rows, width):
                 for value, offset in zip(done, in_c, strict=True):
                     simd.store(value, c, offset, mask)
 
-            if width == 64:  # AVX-512 masks at no cost
-                tile(simd.first(n))
-            else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes))) as (whole, ragged):
-                    with whole:
-                        tile(None)
-                    with ragged:
-                        tile(simd.first(n))
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes))) as (whole, ragged):
+                with whole:
+                    tile(None)
+                with ragged:
+                    tile(simd.first(n))
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 15), generate
@@ -381,7 +377,9 @@ def totals(simd, vectors, side):
             for first in (at, simd.lanes + at)
             for lane in range(first, first + group)
         ]
-        vectors = [both(u, v, low, [i + side // 2 for i in low]) for u, v in zip(vectors[::2], vectors[1::2])]
+        vectors = [
+            both(u, v, low, [i + side // 2 for i in low]) for u, v in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
         group *= 2
     (value,), count = vectors, simd.lanes
     while count > side:
