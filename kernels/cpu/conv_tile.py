@@ -121,20 +121,6 @@ def make_images(rows, vectors, width):
             in_w, in_b, rows_c = (simd.offsets(rows, m, stride) for stride in (w_row, b_row, c_row))
             in_x, vectors_c = [bd.mul(x_vec, i64(v)) for v in every], simd.offsets(vectors, n, c_vec)
 
-            def products(columns):
-                """The work of a round on some columns of `count`."""
-
-                def body(values, at):
-                    count = len(values) // rows
-                    pixels, new = {v: simd.load(at[1], in_x[v], None) for v in columns}, list(values)
-                    for i, offset in enumerate(in_w):
-                        scalar = simd.broadcast(bd.add(at[0], offset))
-                        for v, pixel in pixels.items():
-                            new[i * count + v] = simd.fma(scalar, pixel, new[i * count + v])
-                    return new
-
-                return body
-
             def tile(c, x, start, count, segment):
                 """segment(values, where its numbers are) through all of them, for the first `count` columns."""
                 in_c = [[bd.add(i, v) for v in vectors_c[:count]] for i in rows_c]
@@ -155,7 +141,7 @@ def make_images(rows, vectors, width):
             def rounds(taps, at, values, columns):
                 """Pointers and values after some taps."""
                 k = bd.mul(taps, depth)
-                values = simd.loop(k, at, [w_k, x_k], values, products(columns))
+                values = simd.loop(k, at, [w_k, x_k], values, products(simd, in_w, in_x, columns))
                 return [bd.add(p, bd.mul(k, step)) for p, step in zip(at, (w_k, x_k), strict=True)], values
 
             def cut(values, at):
@@ -194,6 +180,21 @@ def make_images(rows, vectors, width):
         return types.void(like, *[types.intp] * 20), generate
 
     return images
+
+
+def products(simd, in_w, in_x, columns):
+    """The work of a round: rows of numbers times some columns of pixels; in_*: from the first to each."""
+
+    def body(values, at):
+        count = len(values) // len(in_w)
+        pixels, new = {v: simd.load(at[1], in_x[v], None) for v in columns}, list(values)
+        for i, offset in enumerate(in_w):
+            scalar = simd.broadcast(simd.builder.add(at[0], offset))
+            for v, pixel in pixels.items():
+                new[i * count + v] = simd.fma(scalar, pixel, new[i * count + v])
+        return new
+
+    return body
 
 
 def within(bd, n, taps, first, size, vectors):
