@@ -62,7 +62,7 @@ COUNTS: dict[str | tuple[str, str], Callable[[Origin, int], int]] = {
     "batched_matmul": _product,
     "conv": lambda o, parts: o.outs[0].size * _taps(_shape(o, 1)),
     "conv_grad_x": lambda o, parts: math.prod(_shape(o, 0)) * _taps(_shape(o, 1)),
-    "conv_grad_w": lambda o, parts: math.prod(_shape(o, 1)) * _taps(o.outs[0].shape),
+    **dict.fromkeys(("conv_grad_w", "conv_grad_wb"), lambda o, parts: math.prod(_shape(o, 1)) * _taps(o.outs[0].shape)),
     "attention": lambda o, parts: sum(_attention(o, parts)),
     "attention_grad": _attention_grad,
     "recurrent": lambda o, parts: _recurrent(o, 1, 1),

@@ -53,7 +53,6 @@ def _tables() -> tuple[list[Any], list[Any], list[Any]]:
 
 
 FORWARD, GRAD_X, GRAD_W = _tables()
-SUMS = ((1, 1, 1), (2, 3, 5), (16, 4, 6), (17, 2, 3, 16), (33, 9, 2), (100, 5, 5, 3), (20, 2, 3, 4, 5), (48, 31, 1))
 CONV = (
     rows("conv", *FORWARD, specials=frozenset((0, 2)),
          **terms("conv", lambda xs, at: math.prod(xs[1].shape[:-1]) + 1)),
@@ -61,6 +60,6 @@ CONV = (
          **terms("conv_grad_x", lambda xs, at: math.prod(xs[1].shape[:-2]) * xs[1].shape[-1] + 1)),
     rows("conv_grad_w", *GRAD_W, specials=frozenset((0,)),
          **terms("conv_grad_w", lambda xs, at: math.prod(xs[1].shape[:-1]))),
-    rows("lane_sum", *(((Input(shape, normal),), {}) for shape in SUMS),
-         **terms("lane_sum", lambda xs, at: math.prod(xs[0].shape[:-1]))),
+    rows("conv_grad_wb", *GRAD_W, specials=frozenset((0,)),
+         **terms("conv_grad_wb", lambda xs, at: math.prod(xs[1].shape[:-1]))),
 )  # fmt: skip

@@ -69,7 +69,7 @@ def test_convolutions(n, stride, groups):
     found = by_operation(lambda m, x: m(x).sum(), model, x)
     first = 2 * x.size * 4
     assert total(layer, x) == pytest.approx(each)
-    assert found == {"conv": each + first, "conv_grad_x": each, "conv_grad_w": each + first}
+    assert found == {"conv": each + first, "conv_grad_x": each, "conv_grad_wb": each + first}
 
 
 @pytest.mark.parametrize(("n", "queries", "causal"), [(2, 40, False), (2, 40, True), (16, 40, False), (2, 300, False)])

@@ -8,8 +8,7 @@ from .. import dims as K
 from ..jit import address, kernel
 from ..scalar import inlined
 from ..table import IMAGES
-from .conv_tile import make_images, make_pixels, make_sums
-from .reduce import part
+from .conv_tile import make_column_sums, make_images, make_pixels, make_sums
 from .tile import WIDTH, shape_of, strip
 
 HEIGHT, VECTORS = shape_of(WIDTH)
@@ -19,9 +18,11 @@ PANEL = 16 * 1024  # bytes of weights that a tile goes through at once: half a f
 full, double, narrow = (make_pixels(HEIGHT, vectors, WIDTH) for vectors in (VECTORS, 2, 1))
 # On images in lanes: (channels, pixels) of a tile of y, and (rows, columns) of one of dw, as many as registers hold.
 SIX, EIGHT = ((6, 4), (8, 3)) if WIDTH == 64 else ((6, 2), (4, 2))
-FOUR, THREE = ((6, 4), (6, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
+FOUR, THREE = ((5, 4), (5, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
 images_six, images_eight = make_images(*SIX, WIDTH), make_images(*EIGHT, WIDTH)
 sums_four, sums_three = make_sums(*FOUR, WIDTH), make_sums(*THREE, WIDTH)
+MANY = 8  # columns of dy that are added up at once
+column_sums = make_column_sums(MANY, WIDTH)
 
 
 @inlined
@@ -38,6 +39,9 @@ def pixels(panel, lanes, work):
 @kernel
 def reached(start, step, count, size):
     """The i in 0..count - 1 for which 0 <= start + i step < size: the first, and one past the last."""
+    if step == 1:  # mostly; divisions take long
+        low, high = max(0, -start), min(count, size - start)
+        return low, max(low, high)
     low = 0 if start >= 0 else (step - 1 - start) // step
     high = min(count, (size - 1 - start) // step + 1)
     return low, max(low, high)
@@ -206,17 +210,21 @@ def flip(f, w, dims, first):
 
 @kernel
 def conv_images(y, x, w, b, dims, rows, left):
-    """conv on blocks of 16 images: y and x are (blocks, d, h, w, channels, 16), w is as it lies; groups: one."""
+    """conv on blocks of 16 images: y and x are (blocks, d, h, w, channels, 16), w is as it lies; groups: one.
+
+    Along w, too, taps that see no column of x are left out where UP and TAP are 1; else padding lies in memory.
+    """
     size = y.itemsize
-    c, o, wide, taps = dims[K.INS], dims[K.OUTS], dims[K.W + K.OUT], dims[K.W + K.TAPS]
+    c, o, wide, taps, across = dims[K.INS], dims[K.OUTS], dims[K.W + K.OUT], dims[K.W + K.TAPS], dims[K.W + K.IN]
     joined = dims[K.W + K.TAP] == 1
-    depth = taps * c if joined else c
+    cut = joined and dims[K.W + K.UP] == 1
     from_y, from_x, from_w, bias = address(y), address(x), address(w), address(b) if b.size else 0
     x_row, c_vec = dims[K.W + K.UP] * c * IMAGES, dims[K.W + K.STEP] * o * IMAGES
-    x_seg = (dims[K.H + K.TAP] * dims[K.W + K.IN] if joined else dims[K.W + K.TAP]) * c * IMAGES
+    x_seg = (dims[K.H + K.TAP] * across if joined else dims[K.W + K.TAP]) * c * IMAGES
     blocks = (min(rows, left) + IMAGES - 1) // IMAGES
     six = o % 8 == 6 or o < 6
     height, width = SIX if six else EIGHT
+    along = taps if joined else 1
     for line in range(blocks * dims[K.D + K.OUT] * dims[K.H + K.OUT]):
         sample, di, hi = place(dims, line)
         d0, d1, h0, h1, some = windows(dims, di, hi, joined)
@@ -232,75 +240,70 @@ def conv_images(y, x, w, b, dims, rows, left):
                     later = kd > d0 or piece > 0
                     for band in range((o + height - 1) // height):
                         i = band * height
-                        for column in range((wide + width - 1) // width):
-                            v = column * width
+                        v = 0
+                        while v < wide:
+                            n, first = min(width, wide - v), dims[K.W + K.FROM] + v if cut else 0
+                            many = min(wide - v, across - taps + 1 - first if cut else wide)
+                            if first < 0 and (n < width or n > across + 1):
+                                n = 1
+                            elif first >= 0 and many >= width:
+                                n = many - many % width
                             at = to + size * (i * IMAGES + v * c_vec)
-                            work = (y, min(height, o - i), min(width, wide - v), segments, depth, at, IMAGES, c_vec,
-                                    at_w + size * i, 1, depth * o, o, at_x + size * v * x_row, x_row, x_seg,
-                                    at if later else 0, bias + size * i if bias else 0, 1)  # fmt: skip
+                            work = (y, min(height, o - i), n, segments, along, c, at, IMAGES, c_vec,
+                                    at_w + size * i, 1, along * c * o, o, at_x + size * v * x_row, x_row, x_seg,
+                                    first, across if cut else along + n, at if later else 0,
+                                    bias + size * i if bias else 0, 1)  # fmt: skip
                             if six:
                                 images_six(*work)
                             else:
                                 images_eight(*work)
+                            v += n
 
 
 @kernel
 def conv_images_grad_w(dw, x, dy, dims, rows, left):
-    """conv_grad_w on blocks of 16 images, all rows of dw; what images hold that are not there does not count."""
+    """conv_grad_w on blocks of 16 images, all rows of dw, and where dw has one row more, there the sum of dy.
+
+    What images hold that are not there does not count.
+    """
     size, samples = dw.itemsize, min(rows, left)
-    c, o, taps = dims[K.INS], dims[K.OUTS], dims[K.W + K.TAPS]
-    wide, lines, tap = dims[K.W + K.OUT], dims[K.H + K.OUT], dims[K.W + K.TAP] * c * IMAGES
-    run, runs = (taps * c, 1) if dims[K.W + K.TAP] == 1 else (c, taps)
-    a_seg, a_k = dims[K.H + K.UP] * dims[K.W + K.IN] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES
-    b_seg, b_k = wide * o * IMAGES, o * IMAGES
+    c, o, taps, wide, lines = dims[K.INS], dims[K.OUTS], dims[K.W + K.TAPS], dims[K.W + K.OUT], dims[K.H + K.OUT]
+    tap, a_k, b_k = dims[K.W + K.TAP] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES, o * IMAGES
+    a_seg, b_seg = dims[K.H + K.UP] * dims[K.W + K.IN] * c * IMAGES, wide * o * IMAGES
     four = o % 4 == 0
     tall, step = FOUR if four else THREE
     for i in range(dw.size):
         dw[i] = 0
-    for plane in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT]):
-        block, di, _ = place(dims, plane * lines)
+    some = max(1, CHUNK // wide)  # lines whose pixels stay in the first cache for all rows of dw
+    pieces, vectors = (lines + some - 1) // some, IMAGES * size // WIDTH
+    columns, bottom = (o + step - 1) // step, dims[K.D + K.TAPS] * dims[K.H + K.TAPS] * taps * c * o
+    for work in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT] * pieces * vectors * columns):
+        j, lane = work % columns * step, work // columns % vectors * (WIDTH // size)
+        h_first = work // (columns * vectors) % pieces * some
+        block, di, _ = place(dims, work // (columns * vectors * pieces) * lines)
+        count = samples - block * IMAGES - lane
+        for v in range(0, o if j == 0 and dw.size > bottom else 0, MANY):
+            b = address(dy) + size * ((target(dims, block, di, h_first) + v) * IMAGES + lane)
+            at = address(dw) + size * (bottom + v)
+            column_sums(dw, count, min(MANY, o - v), min(some, lines - h_first), wide, at, b, b_seg, b_k)
         d0, d1 = planes(dims, di)
-        for kd in range(d0, d1):
-            for kh in range(dims[K.H + K.TAPS]):
-                h0, h1 = reached(dims[K.H + K.FROM] + kh * dims[K.H + K.TAP], dims[K.H + K.UP], lines, dims[K.H + K.IN])
-                if h0 == h1:
-                    continue
-                for vector in range(IMAGES * size // WIDTH):
-                    lane = vector * (WIDTH // size)
-                    count = samples - block * IMAGES - lane
-                    at_x = address(x) + size * (source(dims, block, di, h0, kd, kh) * IMAGES + lane)
-                    at_dy = address(dy) + size * (target(dims, block, di, h0) * IMAGES + lane)
-                    for kw in range(runs):
-                        r0 = ((kd * dims[K.H + K.TAPS] + kh) * runs + kw) * run
-                        for band in range((run + tall - 1) // tall):
-                            i = band * tall
-                            a, m = at_x + size * (kw * tap + i * IMAGES), min(tall, run - i)
-                            for column in range((o + step - 1) // step):
-                                j = column * step
-                                at, n = address(dw) + size * ((r0 + i) * o + j), min(step, o - j)
-                                b = at_dy + size * j * IMAGES
-                                work = dw, count, m, n, h1 - h0, wide, at, o, a, a_seg, a_k, b, b_seg, b_k
-                                if four:
-                                    sums_four(*work)
-                                else:
-                                    sums_three(*work)
-
-
-@kernel
-def conv_images_grad_b(db, dy, rows, left):
-    """db(channels * 16) = the sum of dy(blocks, positions, channels, 16) over blocks and positions, lane by lane."""
-    inner, samples = db.size, min(rows, left)
-    blocks = (samples + IMAGES - 1) // IMAGES
-    each = dy.size // max(blocks * inner, 1)
-    for i in range(inner):
-        db[i] = 0
-    for block in range(blocks):
-        for position in range(each):
-            source = part(dy, (block * each + position) * inner, inner)
-            if samples - block * IMAGES >= IMAGES:
-                for i in range(inner):
-                    db[i] += source[i]
-            else:
-                for i in range(inner):
-                    if i % IMAGES < samples - block * IMAGES:
-                        db[i] += source[i]
+        for row in range(0, taps * c, tall):  # taps of a channel, of the next: what is read of x is little
+            ch = row // taps
+            kw, m, n = row - ch * taps, min(tall, taps * c - row), min(step, o - j)
+            to = address(dw) + size * ((kw * c + ch) * o + j)
+            from_x = address(x) + size * (kw * tap + ch * IMAGES + lane)
+            for kd in range(d0, d1):
+                for kh in range(dims[K.H + K.TAPS]):
+                    above = dims[K.H + K.FROM] + kh * dims[K.H + K.TAP]
+                    h0, h1 = reached(above, dims[K.H + K.UP], lines, dims[K.H + K.IN])
+                    h0, h1 = max(h0, h_first), min(h1, h_first + some)
+                    if h0 >= h1:
+                        continue
+                    at = to + size * (kd * dims[K.H + K.TAPS] + kh) * taps * c * o
+                    a = from_x + size * source(dims, block, di, h0, kd, kh) * IMAGES
+                    b = address(dy) + size * ((target(dims, block, di, h0) + j) * IMAGES + lane)
+                    given = dw, count, m, n, h1 - h0, wide, at, c * o, o, a, tap, a_seg, a_k, b, b_seg, b_k, kw, taps
+                    if four:
+                        sums_four(*given)
+                    else:
+                        sums_three(*given)

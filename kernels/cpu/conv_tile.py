@@ -82,14 +82,11 @@ def make_pixels(rows, vectors, width):
                     simd.store(value, *place)
 
             masks = [simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)]
-            if width == 64:  # AVX-512 masks at no cost
-                tile(masks)
-            else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
-                    with whole:
-                        tile([None] * vectors)
-                    with ragged:
-                        tile(masks)
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (whole, ragged):
+                with whole:  # a masked load takes the place of a multiplication, with AVX-512 too
+                    tile([None] * vectors)
+                with ragged:
+                    tile(masks)
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 15), generate
@@ -98,53 +95,127 @@ def make_pixels(rows, vectors, width):
 
 
 def make_images(rows, vectors, width):
-    """The intrinsic images(like, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start,
-    bias, bias_row).
+    """The intrinsic images(like, m, n, segments, taps, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg,
+    first, size, start, bias, bias_row).
 
     C[i, v] = start + sum over s, k of w[s*w_seg + i*w_row + k*w_k] X[s*x_seg + k*IMAGES + v*x_vec]: i < m <= rows are
-    channels, v < n <= vectors pixels, the lanes images. start: C as it is, 0: the number bias[i * bias_row] in all
-    lanes, and that 0 too: zero.
+    channels, v < n pixels, the lanes images; k goes through taps of depth numbers. start: C as it is, 0: the number
+    bias[i * bias_row] in all lanes, and that 0 too: zero. Pixel v, tap t stand for column first + v + t of x: one that
+    is not in 0 .. size - 1 is left out. n is a multiple of `vectors`, or less; where some are left out at most
+    `vectors`, and that or 1 where first < 0.
     """
+    every = range(vectors)
 
     @intrinsic
     def images(
-        typing, like, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias,
-        bias_row,
+        typing, like, m, n, segments, taps, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, first, size,
+        start, bias, bias_row,
     ):  # fmt: skip
         def generate(context, bd, sig, args):
-            _, m, n, segments, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, x_seg, start, bias, b_row = args
-            simd, nothing = Vectors(bd, width, like.dtype), i64(0)
+            _, m, n, segments, taps, depth, c, c_row, c_vec, w, w_row, w_seg, w_k, x, x_vec, *rest = args
+            x_seg, first, size, start, bias, b_row = rest
+            simd = Vectors(bd, width, like.dtype)
             c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, x_k = simd.in_bytes(
                 c_row, c_vec, w_row, w_seg, w_k, x_vec, x_seg, b_row, i64(IMAGES)
             )
             in_w, in_b, rows_c = (simd.offsets(rows, m, stride) for stride in (w_row, b_row, c_row))
-            in_x, vectors_c = (simd.offsets(vectors, n, stride) for stride in (x_vec, c_vec))
-            in_c = [bd.add(i, v) for i in rows_c for v in vectors_c]
+            in_x, vectors_c = [bd.mul(x_vec, i64(v)) for v in every], simd.offsets(vectors, n, c_vec)
 
-            def held():
-                return [simd.load(start, o, None) for o in in_c]
+            def tile(c, x, start, count, segment):
+                """segment(values, where its numbers are) through all of them, for the first `count` columns."""
+                in_c = [[bd.add(i, v) for v in vectors_c[:count]] for i in rows_c]
 
-            def biases():
-                return [value for o in in_b for value in [simd.broadcast(bd.add(bias, o))] * vectors]
+                def held():
+                    return [simd.load(start, o, None) for row in in_c for o in row]
 
-            def body(values, at):
-                pixels = [simd.load(at[1], o, None) for o in in_x]
-                new = []
-                for offset in in_w:
-                    scalar = simd.broadcast(bd.add(at[0], offset))
-                    new += [simd.fma(scalar, x, values[len(new) + v]) for v, x in enumerate(pixels)]
-                return new
+                def biases():
+                    return [value for o in in_b for value in [simd.broadcast(bd.add(bias, o))] * count]
 
-            zeros = (None, lambda: [simd.zero] * (rows * vectors))
-            first = choice(simd, (start, held), (bias, biases), zeros)
-            done = segments_of(simd, segments, depth, [(w, w_seg), (x, x_seg)], [w_k, x_k], first, body)
-            for value, offset in zip(done, in_c, strict=True):
-                simd.store(value, c, bd.add(offset, nothing), None)
+                zeros = (None, lambda: [simd.zero] * (rows * count))
+                before = choice(simd, (start, held), (bias, biases), zeros)
+                done = simd.loop(segments, [w, x], [w_seg, x_seg], before, segment)
+                for v in reversed(range(count)):  # what lies beyond n first: column n - 1 then takes its place
+                    for i in range(rows):
+                        simd.store(done[i * count + v], c, in_c[i][v], None)
+
+            def rounds(taps, at, values, columns):
+                """Pointers and values after some taps."""
+                k = bd.mul(taps, depth)
+                values = simd.loop(k, at, [w_k, x_k], values, products(simd, in_w, in_x, columns))
+                return [bd.add(p, bd.mul(k, step)) for p, step in zip(at, (w_k, x_k), strict=True)], values
+
+            def cut(values, at):
+                """First the taps that only the last columns have, then those of all, then those of the first only."""
+                low, high = within(bd, n, taps, first, size, vectors)
+                at = [bd.add(p, bd.mul(bd.mul(low[-1], depth), step)) for p, step in zip(at, (w_k, x_k), strict=True)]
+                stages = [(low[v + 1], low[v], every[v + 1 :]) for v in reversed(every[:-1])]
+                stages += [(low[0], high[-1], every)]
+                stages += [(high[v], high[v - 1], every[:v]) for v in reversed(every[1:])]
+                for begin, end, columns in stages:
+                    at, values = rounds(bd.sub(end, begin), at, values, columns)
+                return values
+
+            last = bd.add(bd.add(first, bd.sub(n, i64(1))), bd.sub(taps, i64(1)))
+            inside = bd.and_(bd.icmp_signed(">=", first, i64(0)), bd.icmp_signed("<", last, size))
+
+            def full(values, at):
+                return rounds(taps, at, values, range(len(values) // rows))[1]
+
+            def next_to(_, at):
+                tile(*at, vectors, full)
+                return []
+
+            with bd.if_else(inside) as (whole, ragged):
+                with whole:
+                    steps = [bd.mul(i64(vectors), step) for step in (c_vec, x_vec)]
+                    steps.append(bd.select(bd.icmp_signed("!=", start, i64(0)), steps[0], i64(0)))
+                    simd.loop(bd.sdiv(n, i64(vectors)), [c, x, start], steps, [], next_to)
+                    for count in range(1, vectors):
+                        with bd.if_then(bd.icmp_signed("==", n, i64(count))):
+                            tile(c, x, start, count, full)
+                with ragged:
+                    tile(c, x, start, vectors, cut)
             return context.get_dummy_value()
 
-        return types.void(like, *[types.intp] * 17), generate
+        return types.void(like, *[types.intp] * 20), generate
 
     return images
+
+
+def products(simd, in_w, in_x, columns):
+    """The work of a round: rows of numbers times some columns of pixels; in_*: from the first to each."""
+
+    def body(values, at):
+        count = len(values) // len(in_w)
+        pixels, new = {v: simd.load(at[1], in_x[v], None) for v in columns}, list(values)
+        for i, offset in enumerate(in_w):
+            scalar = simd.broadcast(simd.builder.add(at[0], offset))
+            for v, pixel in pixels.items():
+                new[i * count + v] = simd.fma(scalar, pixel, new[i * count + v])
+        return new
+
+    return body
+
+
+def within(bd, n, taps, first, size, vectors):
+    """Of each column, the taps that see one of x: the first, and one past the last; both fall from column to column.
+
+    Columns from n on have none of their own.
+    """
+
+    def least(x, y):
+        return bd.select(bd.icmp_signed("<", x, y), x, y)
+
+    def most(x, y):
+        return bd.select(bd.icmp_signed(">", x, y), x, y)
+
+    columns = [bd.add(first, i64(v)) for v in range(vectors)]
+    low = [least(taps, most(i64(0), bd.sub(i64(0), column))) for column in columns]
+    high = [most(low[0], least(taps, bd.sub(size, column))) for column in columns]
+    there = [bd.icmp_signed("<", i64(v), n) for v in range(vectors)]
+    low = [bd.select(good, x, low[0]) for good, x in zip(there, low, strict=True)]
+    high = [bd.select(good, x, low[0]) for good, x in zip(there, high, strict=True)]
+    return low, high
 
 
 def make_channels(rows, width):
@@ -178,14 +249,11 @@ def make_channels(rows, width):
                 for value, offset in zip(done, in_c, strict=True):
                     simd.store(value, c, offset, mask)
 
-            if width == 64:  # AVX-512 masks at no cost
-                tile(simd.first(n))
-            else:
-                with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes))) as (whole, ragged):
-                    with whole:
-                        tile(None)
-                    with ragged:
-                        tile(simd.first(n))
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes))) as (whole, ragged):
+                with whole:
+                    tile(None)
+                with ragged:
+                    tile(simd.first(n))
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 15), generate
@@ -194,62 +262,128 @@ def make_channels(rows, width):
 
 
 def make_sums(rows, vectors, width):
-    """The intrinsic sums(like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k).
+    """The intrinsic sums(like, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap,
+    taps).
 
-    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i*IMAGES] B[s*b_seg + k*b_k + v*IMAGES], the first count
-    images of one vector: C is a matrix of numbers, i < m <= rows, v < n <= vectors.
+    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i] B[s*b_seg + k*b_k + v*IMAGES], the first count images of
+    one vector: C is a matrix of numbers, i < m <= rows, v < n <= vectors. Rows go through the taps of a channel, *_tap
+    apart, from number `tap` on, then through those of the next, which is c_row, or IMAGES, further.
     """
 
     @intrinsic
-    def sums(typing, like, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k):
+    def sums(
+        typing, like, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap, taps
+    ):  # fmt: skip
         def generate(context, bd, sig, args):
-            _, count, m, n, segments, depth, c, c_row, a, a_seg, a_k, b, b_seg, b_k = args
+            _, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap, taps = args
             simd = Vectors(bd, width, like.dtype)
-            c_row, a_seg, a_k, b_seg, b_k, step = simd.in_bytes(c_row, a_seg, a_k, b_seg, b_k, i64(IMAGES))
-            in_a, in_b = simd.offsets(rows, m, step), simd.offsets(vectors, n, step)
-            rows_c, columns_c = simd.offsets(rows, m, c_row), simd.offsets(vectors, n, i64(simd.size))
+            c_tap, c_row, a_tap, a_seg, a_k, b_seg, b_k, step = simd.in_bytes(
+                c_tap, c_row, a_tap, a_seg, a_k, b_seg, b_k, i64(IMAGES)
+            )
+            in_a, rows_c = through_taps(bd, rows, m, tap, taps, [(a_tap, step), (c_tap, c_row)])
+            in_b = simd.offsets(vectors, n, step)
 
-            def tile(mask):
-                def body(values, at):
-                    right = [simd.load(at[1], o, mask) for o in in_b]
-                    new = []
-                    for offset in in_a:
-                        left = simd.load(at[0], offset, mask)
-                        new += [simd.fma(left, x, values[len(new) + v]) for v, x in enumerate(right)]
-                    return new
+            def body(values, at):
+                right = [simd.load(at[1], o, None) for o in in_b]
+                new = []
+                for offset in in_a:
+                    left = simd.load(at[0], offset, None)
+                    new += [simd.fma(left, x, values[len(new) + v]) for v, x in enumerate(right)]
+                return new
 
-                places = [simd.pointer(bd.add(c, bd.add(i, v)), simd.item) for i in rows_c for v in columns_c]
-                before = [bd.load(place, align=simd.size) for place in places]
-                zeros = [simd.zero] * (rows * vectors)
-                done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
-                for value, old, place in zip(done, before, places, strict=True):
-                    bd.store(bd.fadd(old, total(simd, value)), place, align=simd.size)
-
-            if width == 64:  # AVX-512 masks at no cost
-                tile(simd.first(count))
-            else:
-                with bd.if_else(bd.icmp_signed(">=", count, i64(simd.lanes))) as (whole, ragged):
-                    with whole:
-                        tile(None)
-                    with ragged:
-                        tile(simd.first(count))
+            zeros = [simd.zero] * (rows * vectors)
+            done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
+            add_there(simd, like, count, done, n, c, rows_c)
             return context.get_dummy_value()
 
-        return types.void(like, *[types.intp] * 13), generate
+        return types.void(like, *[types.intp] * 17), generate
 
     return sums
 
 
-def total(simd, value):
-    """The sum of a vector's lanes: halves, quarters and so on."""
-    bd, count = simd.builder, simd.lanes
-    while count > 1:
+def make_column_sums(vectors, width):
+    """The intrinsic column_sums(like, count, n, segments, depth, c, b, b_seg, b_k).
+
+    C[v] += sum over images, s, k of B[s*b_seg + k*b_k + v*IMAGES], v < n <= vectors; images as in sums.
+    """
+
+    @intrinsic
+    def column_sums(typing, like, count, n, segments, depth, c, b, b_seg, b_k):
+        def generate(context, bd, sig, args):
+            _, count, n, segments, depth, c, b, b_seg, b_k = args
+            simd = Vectors(bd, width, like.dtype)
+            b_seg, b_k, step = simd.in_bytes(b_seg, b_k, i64(IMAGES))
+            in_b = simd.offsets(vectors, n, step)
+
+            def body(values, at):
+                return [bd.fadd(value, simd.load(at[0], o, None)) for value, o in zip(values, in_b, strict=True)]
+
+            zeros = [simd.zero] * vectors
+            add_there(simd, like, count, segments_of(simd, segments, depth, [(b, b_seg)], [b_k], zeros, body),
+                      n, c, [i64(0)])  # fmt: skip
+            return context.get_dummy_value()
+
+        return types.void(like, *[types.intp] * 8), generate
+
+    return column_sums
+
+
+def through_taps(bd, rows, m, tap, taps, strides):
+    """Of each (stride of a tap, stride of a channel): from the first row to each; one beyond m repeats the last."""
+    found = [[i64(0)] for _ in strides]
+    for i in range(1, rows):
+        tap = bd.add(tap, i64(1))
+        over, beyond = bd.icmp_signed(">=", tap, taps), bd.icmp_signed(">=", i64(i), m)
+        for offsets, (by_tap, by_channel) in zip(found, strides, strict=True):
+            wrapped = bd.sub(by_channel, bd.mul(bd.sub(taps, i64(1)), by_tap))
+            moved = bd.add(offsets[-1], bd.select(over, wrapped, by_tap))
+            offsets.append(bd.select(beyond, offsets[-1], moved))
+        tap = bd.select(over, i64(0), tap)
+    return found
+
+
+def add_there(simd, like, count, values, n, c, rows_c):
+    """C[i, v] += the sum of the first count lanes of vector v of row i, v < n."""
+    bd, vectors = simd.builder, len(values) // len(rows_c)
+    there = simd.first(count)  # once, at the end: masked loads would take the place of multiplications
+    values = [bd.select(there, value, simd.zero) for value in values]
+    matrix = [values[i : i + vectors] for i in range(0, len(values), vectors)]
+    side = min(simd.lanes, 1 << (vectors - 1).bit_length())  # numbers that lie side by side in C, taken at once
+    few = Vectors(bd, side * simd.size, like.dtype)
+    places = []
+    for offset in rows_c:
+        for v in range(0, vectors, side):
+            places.append((bd.add(c, offset), i64(v * simd.size), few.first(bd.sub(n, i64(v)))))
+    before = [few.load(*place) for place in places]
+    found = [totals(simd, row[v : v + side], side) for row in matrix for v in range(0, vectors, side)]
+    for value, old, place in zip(found, before, places, strict=True):
+        few.store(bd.fadd(old, value), *place)
+
+
+def totals(simd, vectors, side):
+    """The sums of the lanes of up to `side` vectors as one vector of `side` lanes."""
+    bd, group = simd.builder, 1
+    vectors = vectors + [simd.zero] * (side - len(vectors))
+
+    def both(u, v, low, high):
+        """The sum of two picks of lanes of u and v."""
+        picks = [ir.Constant(ir.VectorType(ir.IntType(32), len(pick)), pick) for pick in (low, high)]
+        return bd.fadd(*(bd.shuffle_vector(u, v, pick) for pick in picks))
+
+    while group < side:  # in each block of `side` lanes: halves of two vectors side by side, then of two such
+        low = [
+            lane
+            for block in range(0, simd.lanes, side)
+            for at in range(block, block + side // 2, group)
+            for first in (at, simd.lanes + at)
+            for lane in range(first, first + group)
+        ]
+        vectors = [
+            both(u, v, low, [i + side // 2 for i in low]) for u, v in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        group *= 2
+    (value,), count = vectors, simd.lanes
+    while count > side:
         count //= 2
-        nothing = ir.Constant(value.type, ir.Undefined)
-        halves = [ir.Constant(ir.VectorType(ir.IntType(32), count), range_of(i, count)) for i in (0, count)]
-        value = bd.fadd(*(bd.shuffle_vector(value, nothing, half) for half in halves))
-    return bd.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-
-def range_of(first, count):
-    return list(range(first, first + count))
+        value = both(value, value, list(range(count)), list(range(count, 2 * count)))
+    return value

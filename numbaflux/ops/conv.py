@@ -110,8 +110,10 @@ class Part:
 
 
 def correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Part], groups: int, side: bool) -> None:
-    """The entries of a convolution; side: on images in lanes."""
+    """The entries of a convolution; side: on images in lanes, whose kernel mostly needs no padding in memory."""
     pad = max(p.spans[2].before for p in parts), max(p.spans[2].behind for p in parts)
+    if side and all(p.spans[2].up == p.spans[2].tap == 1 for p in parts):
+        pad = 0, 0
     (_correlate_lanes if side else _correlate)(b, out, x, bias, parts, groups, pad)
 
 
@@ -196,40 +198,19 @@ def _window(c: Any) -> dict[str, Any]:
     return {name: c.attrs[name] for name in ("stride", "pad", "dilation", "groups")}
 
 
-def _grad_b(c: Any, dy: Any) -> Any:
-    """The sum over all but the channels; of images in lanes without leaving them."""
-    x, w = c.x, c.inputs[1]
-    found = axes("conv", x.shape[1:-1], w.shape[:-2], c.attrs["stride"], c.attrs["pad"], c.attrs["dilation"])
-    if not _plain(found, c.attrs["groups"]) and in_lanes(x.shape, w.shape, c.attrs["groups"], found, x.dtype.itemsize):
-        return c.apply(LANE_SUM, dy)
-    return c.apply(SUM, dy, start=0, stop=len(dy.shape) - 1, scale=1.0)
+def _grad_w_rule(c: Any, dy: Any) -> Any:
+    window = tuple(c.inputs[1].shape[:-2])
+    if c.inputs[2] is None:
+        return c.apply(CONV_GRAD_W, c.x, dy, window=window, **_window(c))
+    return c.once(lambda: c.apply(CONV_GRAD_WB, c.x, dy, window=window, **_window(c)))[0]
 
 
-def _lane_sum_lower(b: Build, out: Buf, x: Buf) -> None:
-    """Lane by lane, tile by tile; then the tiles in order, then the lanes."""
-    n, size = x.shape[0], out.size * IMAGES
-    tiles = -(-n // samples(n))
-    places = b.temp((tiles, size), x.dtype)
-    lanes.add(b, "conv.conv_images_grad_b", own(places, size), lanes.as_lanes(lanes.read(b, x)), Block(), Int(n, -1),
-              n=n, work=0.3 * x.size)  # fmt: skip
-    joined = b.temp((size,), x.dtype)
-    b.add("reduce.sum_slots", whole(joined, write=True), whole(places), Int(0), rows=1, block=1)
-    reduce_lower("sum", b, out, joined.part(0, out.size, IMAGES), 1, 2, scale=1.0)
-
-
-def _lane_sum_shape(x: Spec) -> Spec:
-    spatial("lane_sum", x)
-    return Spec(x.shape[-1:], x.dtype)
-
-
-# the sum over all but the channels, on images in lanes
-LANE_SUM = Op(
-    "lane_sum",
-    _lane_sum_shape,
-    _lane_sum_lower,
-    (lambda c, dy: c.apply(BROADCAST, dy, start=0, sizes=tuple(c.x.shape[:-1])),),
-    examples=(example("f", (16, 4, 4, 5)),),
-)
+def _grad_b_rule(c: Any, dy: Any) -> Any:
+    """The sum over all but the channels: where that of w is wanted too, what makes it reads dy anyway."""
+    if 1 not in c.wanted:
+        return c.apply(SUM, dy, start=0, stop=len(dy.shape) - 1, scale=1.0)
+    _grad_w_rule(c, dy)
+    return c.made[1]
 
 
 # y[n, i, :] = b + sum over taps t of x[n, i stride + t dilation - pad, :] w[t], in any number of spatial axes
@@ -239,8 +220,8 @@ CONV: Op = Op(
     _conv_lower,
     (
         lambda c, dy: c.apply(CONV_GRAD_X, dy, c.inputs[1], None, size=tuple(c.x.shape[1:-1]), **_window(c)),
-        lambda c, dy: c.apply(CONV_GRAD_W, c.x, dy, window=tuple(c.inputs[1].shape[:-2]), **_window(c)),
-        _grad_b,
+        _grad_w_rule,
+        _grad_b_rule,
     ),
     examples=(
         example("fff", (2, 4, 4, 3), (3, 3, 3, 5), (5,), **_SHOWN),
@@ -310,29 +291,44 @@ def _grad_w_shape(x: Spec, dy: Spec, window: Sizes, groups: int, **attrs: Any) -
     return Spec((*window, x.shape[-1] // groups, dy.shape[-1]), x.dtype)
 
 
+def _grad_wb_shape(x: Spec, dy: Spec, window: Sizes, groups: int, **attrs: Any) -> tuple[Spec, Spec]:
+    return _grad_w_shape(x, dy, window, groups), Spec(dy.shape[-1:], dy.dtype)
+
+
 def _grad_w_lower(b: Build, out: Buf, x: Buf, dy: Buf, window: Sizes, stride: Sizes, pad: Pads, dilation: Sizes,
-                  groups: int) -> None:  # fmt: skip
+                  groups: int, db: Buf | None = None) -> None:  # fmt: skip
+    """db: where the sum of dy goes, if it is wanted too."""
     found = axes("conv", x.shape[1:-1], window, stride, pad, dilation)
     c, o = x.shape[-1], dy.shape[-1]
     if _plain(found, groups):
         lower_product(b, Product(c, o, x.size // c, 1, c, o, 1), out, x, dy)
     elif in_lanes(x.shape, out.shape, groups, found, x.dtype.itemsize):
-        _grad_w_lanes(b, out, x, dy, forward_spans(found))
+        _grad_w_lanes(b, out, db, x, dy, forward_spans(found))
+        return
     else:
         _grad_w(b, out, x, dy, forward_spans(found), groups)
+    if db is not None:
+        reduce_lower("sum", b, db, dy, 0, len(dy.shape) - 1, scale=1.0)
 
 
-def _grad_w_lanes(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans) -> None:
-    """Each tile of images adds up in a place of its own."""
+def _grad_wb_lower(b: Build, outs: tuple[Buf, Buf], x: Buf, dy: Buf, **attrs: Any) -> None:
+    _grad_w_lower(b, outs[0], x, dy, **attrs, db=outs[1])
+
+
+def _grad_w_lanes(b: Build, out: Buf, db: Buf | None, x: Buf, dy: Buf, spans: Spans) -> None:
+    """Each tile of images adds up in a place of its own, db behind dw."""
     n, c, o = x.shape[0], x.shape[-1], dy.shape[-1]
-    pads = spans[2].before, spans[2].behind
-    places = slots(b, out, -(-n // samples(n)))
+    pads, tiles = (spans[2].before, spans[2].behind), -(-n // samples(n))
+    each = out.size + (0 if db is None else o)
+    places = slots(b, out, tiles) if db is None else b.temp((tiles, each), out.dtype)
     source = padded_lanes(b, lanes.read(b, x), n, spans, c, *pads)
     sizes = sizes_of((*spans[:2], spans[2].padded(*pads)), c, o, 1, 1)
-    lanes.add(b, "conv.conv_images_grad_w", own(places, out.size),
+    lanes.add(b, "conv.conv_images_grad_w", own(places, each),
               lanes.as_lanes(source), lanes.as_lanes(lanes.read(b, dy)), sizes, Block(), Int(n, -1),
               n=n, work=dy.size * out.size / o / SPEED + 30)  # fmt: skip
     join(b, out, places)
+    if db is not None:
+        join(b, db, places, out.size)
 
 
 def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> None:
@@ -358,6 +354,18 @@ def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> N
               Int(0, 1), Block(), Int(0), every, every, rows=rows, block=block, work=work)  # fmt: skip
 
 
+def _grad_wb_x(c: Any, g: Any, gb: Any) -> Any:
+    if g is None:
+        return None
+    return c.apply(CONV_GRAD_X, c.inputs[1], g, None, size=tuple(c.x.shape[1:-1]), **_window(c))
+
+
+def _grad_wb_dy(c: Any, g: Any, gb: Any) -> Any:
+    if g is None:
+        return c.apply(BROADCAST, gb, start=0, sizes=tuple(c.inputs[1].shape[:-1]))
+    return c.apply(CONV, c.x, g, gb, **_window(c))
+
+
 # dw: of CONV for x and dy
 CONV_GRAD_W: Op = Op(
     "conv_grad_w",
@@ -374,4 +382,16 @@ CONV_GRAD_W: Op = Op(
     ),
 )
 
-OPS = (CONV, CONV_GRAD_X, CONV_GRAD_W, LANE_SUM)
+# dw and db: of CONV with a bias, for x and dy
+CONV_GRAD_WB: Op = Op(
+    "conv_grad_wb",
+    _grad_wb_shape,
+    _grad_wb_lower,
+    (
+        _grad_wb_x,
+        _grad_wb_dy,
+    ),
+    examples=(example("ff", (64, 4, 4, 3), (64, 4, 4, 5), window=(3, 3), **_SHOWN),),
+)
+
+OPS = (CONV, CONV_GRAD_X, CONV_GRAD_W, CONV_GRAD_WB)

@@ -15,11 +15,11 @@ def own(s: Buf, size: int) -> Array:
     return Array(s, (size,), per_tile=size, write=True)
 
 
-def join(b: Build, out: Buf, s: Buf) -> None:
-    """out = the sum of all places."""
+def join(b: Build, out: Buf, s: Buf, at: int = 0) -> None:
+    """out = the sum of all places, or of what each has from `at` on."""
     if s is out:
         return
     o = out.shape[-1]
-    rows, tiles = out.size // o, s.size // out.size
-    b.add("reduce.sum_slots", cut(out, out.size, write=True), whole(s, tiles, out.size), Int(0, o),
+    rows, tiles = out.size // o, s.shape[0]
+    b.add("reduce.sum_slots", cut(out, out.size, write=True), whole(s, *s.shape), Int(at, o),
           rows=rows, block=elements_block(rows, o * tiles))  # fmt: skip

@@ -50,5 +50,5 @@ def conv_grad_w(x, dy, *, window, stride, pad, dilation, groups):
     return dw
 
 
-def lane_sum(x):
-    return x.sum(axis=tuple(range(x.ndim - 1)))
+def conv_grad_wb(x, dy, **window):
+    return np.concatenate([conv_grad_w(x, dy, **window).ravel(), dy.sum(axis=tuple(range(dy.ndim - 1)))])
