@@ -58,7 +58,7 @@ CASES: dict[str, Callable[[], Callable[[], object]]] = {
     "lenet_b2048": lambda: make("numbaflux", TRAINING["lenet_b2048"]),
     "cnn_cifar_b64": lambda: make("numbaflux", TRAINING["cnn_cifar_b64"]),
     "volume b1": volume,
-    "tile alone": lambda: probe()[0],
+    "tile alone": probe,
 }
 
 

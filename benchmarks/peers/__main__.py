@@ -17,11 +17,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.peers import probe
 from benchmarks.peers.catalogue import CASES, KINDS, peers
 from benchmarks.peers.figures import OURS, PEAK, Row, missed
 from benchmarks.peers.machine import described
 from benchmarks.peers.peer import Failed, Peer
-from benchmarks.peers.probe import FLOPS
 from benchmarks.peers.report import ROOT, publish, save, text_head, text_rows
 
 NEEDS = {"jax": ("jax", "equinox", "optax"), "onnxruntime": ("onnxruntime", "onnx")}
@@ -87,7 +87,7 @@ class Turns:
         case, found = CASES[self.case], dict[str, dict[str, Any]]()
         for name, peer in self.ready.items():
             # What the tile does in a second, as the time that it would take for the work of this case.
-            scale = case.flops / FLOPS if name == PEAK else 1.0
+            scale = case.flops / probe.flops(case) if name == PEAK else 1.0
             found[name] = {"times": [scale * t for t in peer.times]}
             found[name] |= {"first": peer.first, "cold": self.first_cold.get(name), "memory": peer.memory}
         kind = next(kind for kind, cases in KINDS.items() if self.case in cases)

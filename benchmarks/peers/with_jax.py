@@ -195,7 +195,9 @@ def make(case: Case, variant: str) -> Call:
         return training(case)
     if isinstance(case, Inference):
         return inference(case)
-    a, b = map(jnp.asarray, case.data())  # type: ignore[union-attr]
+    numbers = case.data()  # type: ignore[union-attr]
+    jax.config.update("jax_enable_x64", numbers[0].dtype == "float64")  # else they would be made float32
+    a, b = map(jnp.asarray, numbers)
 
     def convolved(x: jax.Array, w: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=LAYOUT)
