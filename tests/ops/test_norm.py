@@ -56,7 +56,8 @@ def test_a_training_step_takes_three_passes_and_neighbours_share_them():
     groups = entries(next(iter(step.programs.values())).plan)
     of = {kernel: group for group in groups for kernel in group}
     assert "dense.product" in of["norm.moments"]
-    assert {"elementwise.relu", "dense.product", "norm.sums"} <= set(of["norm.apply"])
+    assert {"dense.product", "elementwise.relu_grad", "norm.sums"} <= set(of["norm.apply"])
+    assert "elementwise.relu" not in of  # made by norm.apply
     assert "dense.product" in of["norm.grad_apply"]
 
 
