@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -11,6 +12,10 @@ from numbaflux import pace
 
 # A reason that says what no installation can mend; any other skip must not stay green in CI.
 HONEST_SKIPS = ("long: ", "machine: ")
+
+# What a shell runs in the background ignores Ctrl-C, and so would every child that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test of threads needs them, however busy the machine is (test_pace.py sets it back).
 pace.LATE = math.inf
