@@ -10,7 +10,6 @@ import numpy as np
 import numbaflux as nf
 from benchmarks.peers.cases import TRAINING
 from benchmarks.peers.ours import training
-from benchmarks.steps import loss
 from benchmarks.timed import Timed, on_threads
 
 
@@ -65,5 +64,6 @@ class Digits:
         train, test = nf.splitobs((images, labels), at=0.7, shuffle=True, stratified=labels, rng=0)
         model = nf.Chain(nf.Conv((3, 3), 1, 16, nf.relu, pad="same"), nf.MaxPool((2, 2)), nf.flatten, nf.Dense(256, 10))
         data = nf.DataLoader(train, batchsize=32, shuffle=True, rng=0)
-        nf.train(loss, model, data, nf.setup(nf.Adam(3e-3), model), epochs=5, progress=False)
+        loss = nf.losses.logitcrossentropy
+        nf.train(lambda m, x, y: loss(m(x), y), model, data, nf.setup(nf.Adam(3e-3), model), epochs=5, progress=False)
         return 100 * float(nf.metrics.accuracy(model(test[0]), test[1]))

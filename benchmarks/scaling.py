@@ -28,12 +28,12 @@ def turns(call: Callable[[], object], rounds: int) -> dict[int, float]:
     times: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for threads, found in times.items():
-            nf.set_num_threads(threads)
-            call()
-            for _ in range(CALLS):
-                start = time.perf_counter()
+            with nf.threads(threads):
                 call()
-                found.append((time.perf_counter() - start) * 1e3)
+                for _ in range(CALLS):
+                    start = time.perf_counter()
+                    call()
+                    found.append((time.perf_counter() - start) * 1e3)
     return {threads: statistics.median(found) for threads, found in times.items()}
 
 
@@ -71,8 +71,8 @@ def main() -> int:
         print(f"{name}: {ms[1]:.2f} ms on 1 thread, {ms[2]:.2f} ms on 2, ratio {ms[1] / ms[2]:.2f}", flush=True)
     results = []
     for threads in (1, 2):
-        nf.set_num_threads(threads)
-        results.append(np.asarray(dense()()).tobytes())
+        with nf.threads(threads):
+            results.append(np.asarray(dense()()).tobytes())
     print(f"same bits: {results[0] == results[1]}")
     return 0
 

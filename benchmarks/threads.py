@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -29,13 +28,15 @@ import numpy as np
 
 import numbaflux as nf
 from benchmarks.growth.series import SERIES
-from benchmarks.growth.written import ROOT, fill, save, spelt
+from benchmarks.growth.written import PAGE, save
 from benchmarks.peers.cases import TRAINING, Training
-from benchmarks.peers.worker import make
+from benchmarks.peers.machine import told
+from benchmarks.peers.ours import step_of
+from benchmarks.written import ROOT, fill
 from numbaflux.instance import Instance
 from numbaflux.kernels import table as T
 from numbaflux.lowering import Array, Build, as_buf, cut, whole
-from numbaflux.native import native, threads
+from numbaflux.native import native, pool
 from numbaflux.plan import Plan
 
 CASES = ("mlp_small_b256", "mlp_mnist_b128", "simplechains_mlp", "lenet_b128", "lenet_b2048", "cnn_cifar_b64",
@@ -181,12 +182,6 @@ def touched(plan: Plan, arrays: Sequence[Array]) -> float:
     return float(total)
 
 
-def program_of(call: Callable[[], object]) -> Any:
-    """The program behind a training step of benchmarks.peers; it has run."""
-    call()
-    return next(iter(inspect.getclosurevars(call).nonlocals["step"].programs.values()))
-
-
 def group_times(instance: Instance, rounds: int) -> list[float]:
     """Median nanoseconds of each group of a plan on one thread, while whole steps run."""
     table = instance.kept[1]
@@ -211,26 +206,26 @@ def group_times(instance: Instance, rounds: int) -> list[float]:
 
 def timed(call: Callable[[], object], n: int, rounds: int, middle: Callable[[list[float]], float] = median) -> float:
     """Nanoseconds of a call on n threads."""
-    nf.set_num_threads(n)
-    call()
     times = []
-    for _ in range(rounds):
-        start = perf_counter_ns()
+    with nf.threads(n):
         call()
-        times.append(float(perf_counter_ns() - start))
+        for _ in range(rounds):
+            start = perf_counter_ns()
+            call()
+            times.append(float(perf_counter_ns() - start))
     return middle(times)
 
 
-def measured(call: Callable[[], object], rounds: int) -> tuple[Plan, list[float], float]:
+def measured(step: Any, batch: Sequence[np.ndarray], rounds: int) -> tuple[Plan, list[float], float]:
     """A step's plan, the time of each of its groups, and Python's part of a call."""
-    nf.set_num_threads(1)
-    program = program_of(call)
-    call()
-    instance = program.instance
-    groups = group_times(instance, rounds)
+    with nf.threads(1):
+        step(*batch)
+        program, _ = step.program(batch)
+        instance = program.instance
+        groups = group_times(instance, rounds)
     cuts, instance.cuts = instance.cuts, [(0, 0)]
     try:
-        return program.plan, groups, timed(call, 1, rounds)
+        return program.plan, groups, timed(lambda: step(*batch), 1, rounds)
     finally:
         instance.cuts = cuts
 
@@ -279,7 +274,7 @@ def cache_size(level: int, else_mib: float) -> float:
 
 def calibrated(rounds: int, socket: float, link: float) -> Machine:
     """This machine, from the least times: what is asked for is the cost of threads where nobody disturbs them."""
-    if threads().limit < 2:
+    if pool().limit < 2:
         raise SystemExit("benchmarks.threads needs two CPUs")
     plans = waiting(1), waiting(WAVES), handing(False), handing(True)
     short, long, near, far = ([timed(p.run, n, 50 * rounds, min) for n in (1, 2)] for p in plans)
@@ -303,8 +298,8 @@ def case_of(name: str) -> Training:
 
 def report(name: str, machine: Machine, rounds: int, groups: bool) -> dict[str, Any]:
     """Print what a case takes and should take; the same as a record."""
-    call = make("numbaflux", case_of(name))
-    plan, group_ns, python = measured(call, rounds)
+    step, *batch = step_of(case_of(name))
+    plan, group_ns, python = measured(step, batch, rounds)
     work = work_of(plan, group_ns, python)
     tiles = [g.tiles for g in plan.groups]
     print(f"{name}: {len(tiles)} groups in {plan.waves} waves, {min(tiles)} to {max(tiles)} tiles, "
@@ -317,7 +312,7 @@ def report(name: str, machine: Machine, rounds: int, groups: bool) -> dict[str, 
     found = []
     for n, sockets in ((1, 1), (2, 1), *LARGER):
         share = work.share(machine, n, sockets)
-        took = timed(call, n, rounds) if n <= 2 else 0.0
+        took = timed(lambda: step(*batch), n, rounds) if n <= 2 else 0.0
         faster = work.share(machine, 1).total / share.total
         label = f"{sockets} x {n // sockets}" if sockets > 1 else str(n)
         check = f"{took / 1e3:>11.1f}{share.total / took:>9.2f}" if took else f"{'':>20}"
@@ -331,7 +326,7 @@ def markdown(records: dict[str, Any]) -> str:
     """The records as one table: model over measured at 1 and 2 threads, then how much faster than one thread."""
     first = next(iter(records.values()))
     labels = [row["threads"] for row in first["rows"]]
-    lines = [f"{spelt(first['machine'])}.", ""]
+    lines = [told(first["machine"]), ""]
     lines.append(f"| case | model over measured at {' and '.join(labels[:2])} | {' | '.join(labels[1:])} |")
     lines.append("|---" * (len(labels) + 1) + "|")
     for name, record in records.items():
@@ -354,7 +349,7 @@ def main() -> int:
     print(", ".join(f"{f.name} {getattr(machine, f.name):.4g}" for f in fields(machine)), "(ns, bytes a ns, bytes)")
     records = {name: report(name, machine, options.rounds, options.groups) for name in options.cases}
     if options.write:
-        fill(ROOT, "threads", markdown(save(ROOT, "threads.json", records)))
+        fill(ROOT / PAGE, "threads", f"\n{markdown(save(ROOT, 'threads.json', records))}\n\n")
     return 0
 
 

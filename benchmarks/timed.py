@@ -1,10 +1,12 @@
-"""What the benchmarks for asv share: how calls are sampled, on how many threads."""
+"""What the benchmarks for asv share: how calls are sampled, on how many threads, of which networks."""
 
 from __future__ import annotations
 
 from asv_runner.benchmarks.mark import SkipNotImplemented
 
 import numbaflux as nf
+
+NETWORKS = ("mlp_mnist_b128", "cnn_cifar_b64", "lstm_s64_b32")  # of peers/cases.py, where a step of each is enough
 
 
 class Timed:

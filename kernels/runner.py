@@ -163,11 +163,10 @@ def run_tile(head, group, worker, tile):
     if records != 0:
         records += 8 * T.RECORD_WORDS * (peek(group + 40) + (tile - peek(group + 32)) * (peek(group + 8) - peek(group)))
     for entry in range(peek(group), peek(group + 8)):
-        if records == 0:
-            jump(peek(calls + 8 * entry), peek(rows + 8 * entry), tile)
-        else:
+        if records != 0:
             poke(records, now())
-            jump(peek(calls + 8 * entry), peek(rows + 8 * entry), tile)
+        jump(peek(calls + 8 * entry), peek(rows + 8 * entry), tile)
+        if records != 0:
             poke(records + 8, now())
             poke(records + 16, worker)
             records += 8 * T.RECORD_WORDS

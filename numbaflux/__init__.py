@@ -152,7 +152,7 @@ from .layers import (
 )
 from .lbfgs import lbfgs
 from .models import destructure, load_state, outputsize, state, summary, testmode, trainables, trainmode
-from .native import set_num_threads
+from .native import set_num_threads, threads
 from .noise import dropout
 from .onehot import OneHot, onecold, onehot, onehotbatch
 from .op import (
@@ -262,7 +262,7 @@ __all__ = [
     "scatter", "schedules", "seed", "selu", "session", "set_num_threads", "setkeypath", "setup", "shuffleobs",
     "sigmoid", "sigmoid_fast", "slidingwindow", "softmax", "softplus", "softshrink", "softsign", "spectrogram",
     "splitobs", "state", "stft", "stop_gradient", "summary", "swish", "tanh", "tanh_fast", "tanhshrink", "testmode",
-    "thaw", "thresholdrelu", "throttle", "timeseries_kfolds", "topk", "train", "trainables", "trainmode", "trelu",
-    "unbatch", "undersample", "unfold", "update", "upsample_bilinear", "upsample_linear", "upsample_nearest",
+    "thaw", "threads", "thresholdrelu", "throttle", "timeseries_kfolds", "topk", "train", "trainables", "trainmode",
+    "trelu", "unbatch", "undersample", "unfold", "update", "upsample_bilinear", "upsample_linear", "upsample_nearest",
     "upsample_trilinear", "where", "withgradient", "withjacobian",
 ]

@@ -141,7 +141,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     source, target = Path(arguments.input), Path(arguments.output)
     for name, path in (("INPUT", source), ("OUTPUT", target)):
         expect(path.suffix in FORMATS, "predict", name, "a .npy or .csv file", str(path), error=FileFormatError)
-    expect(target.parent.is_dir(), "predict", "OUTPUT", "in a folder that exists", str(target), error=FileFormatError)
+    check_folder("predict", "OUTPUT", target)
     model = computing(load(arguments.model))
     x = _read(source)
     expect(x.ndim > 0 and len(x) > 0, "predict", "INPUT", "of one row or more", f"shape {x.shape}", error=ShapeError)

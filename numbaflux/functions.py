@@ -275,8 +275,9 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def _transposed(b: Any) -> Any:
     """The matrix that a traced one is the transpose of, if it is one: products take either, with the same bits."""
     made = b.call if isinstance(b, Value) else None
-    good = made is not None and made.op is M.PERMUTE and made.attrs["axes"] == (1, 0)
-    return made.inputs[0] if good else None  # type: ignore[union-attr]
+    if made is None or made.op is not M.PERMUTE or made.attrs["axes"] != (1, 0):
+        return None
+    return made.inputs[0]
 
 
 def matmul(a: Any, b: Any) -> Any:

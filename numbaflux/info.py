@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import __version__
 from .build import features
-from .native import native, threads
+from .native import native, pool
 from .op import PlanError
 
 VECTORS = (("avx512f", 512), ("avx2", 256))  # what kernels/jit.py chooses by, widest first; else 128 bits
@@ -29,9 +29,9 @@ def facts() -> dict[str, str]:
         "numbaflux": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})",
         **{name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "h5py")},
-        "cpu": f"{_cpu()}, {threads().allowed} of {os.cpu_count()} CPUs for this process",
+        "cpu": f"{_cpu()}, {pool().allowed} of {os.cpu_count()} CPUs for this process",
         "vectors": f"{bits} bits: {bits // 32} float32, {bits // 64} float64",
-        "threads": f"{threads().count}, {_layer()}",
+        "threads": f"{pool().count}, {_layer()}",
         "cache": cache if store.folder else "none: no folder can be written, so kernels are compiled in each process",
         "shared caches": ", ".join(str(f) for f in store.folders if f != store.folder) or "none (NUMBAFLUX_CACHE_PATH)",
     }
@@ -58,7 +58,7 @@ def _cpu() -> str:
 
 def _layer() -> str:
     """The threading layer that plans will use: found by loading it."""
-    found = threads()
+    found = pool()
     try:
         _ = found.parallel_for
     except PlanError as error:

@@ -15,7 +15,7 @@ from .interpreter import array_at, interpret
 from .kernels import table as T
 from .lowering import Array, Block, Buf, Entry, Int, Num, Storage
 from .memory import Arena, Fence, aligned, before_fence, fenced
-from .native import WORD, native, threads
+from .native import WORD, native, pool
 from .schedule import Group
 
 STAGED = 16 * 1024  # bytes up to which an argument is copied
@@ -51,7 +51,7 @@ class Instance:
         self.where = self.head.ctypes.data
         self.count = WORD.from_address(self.where + 8 * T.WORKERS)
         self.call: Callable[[int, int, int], None] = native().runner[0] if native().works else self._interpret
-        if workers > 1 and threads().layer == "workqueue":
+        if workers > 1 and pool().layer == "workqueue":
             self.call = self._exclusive
 
     def _fill(self) -> None:
@@ -84,7 +84,7 @@ class Instance:
         head[T.ENTRIES], head[T.WORKERS], head[T.ONE] = len(plan.entries), workers, 1
         head[T.PATCHES], head[T.ARGUMENTS] = len(patches), ctypes.addressof(self.arguments)
         if workers > 1:
-            head[T.REGION], head[T.PARALLEL_FOR] = native().runner[1], threads().parallel_for
+            head[T.REGION], head[T.PARALLEL_FOR] = native().runner[1], pool().parallel_for
 
     def _waves(self) -> list[Wave]:
         """The plan's waves; one that takes long as several, each with some tiles of every group."""
@@ -196,7 +196,7 @@ class Instance:
 
     def _exclusive(self, where: int, first: int, last: int) -> None:
         """One region at a time: the workqueue layer ends the process where two threads enter it."""
-        with threads().exclusive:
+        with pool().exclusive:
             native().runner[0](where, first, last)
 
     def _interpret(self, where: int, first: int, last: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -90,7 +91,7 @@ class Native:
         if len(absent) >= many:
             words = f"numbaflux: compiling {len(absent)} kernels, once for this machine (numbaflux cache warm: all)"
             print(words, file=sys.stderr, flush=True)
-        for name, code in build_all(absent, threads().allowed):
+        for name, code in build_all(absent, pool().allowed):
             self.store.tell("built", name)
             self.store.write(name, {name: code})
             yield name, code
@@ -192,7 +193,7 @@ def native() -> Native:
 
 
 @functools.cache
-def threads() -> Threads:
+def pool() -> Threads:
     return Threads()
 
 
@@ -201,5 +202,20 @@ def set_num_threads(n: int) -> None:
 
     >>> set_num_threads(1)
     """
-    expect(isinstance(n, int) and 1 <= n <= threads().limit, "set_num_threads", "n", f"in 1..{threads().limit}", n)
-    threads().count = n
+    expect(isinstance(n, int) and 1 <= n <= pool().limit, "set_num_threads", "n", f"in 1..{pool().limit}", n)
+    pool().count = n
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Plans use n threads inside a with statement, and as many as before behind it. Results do not depend on it.
+
+    >>> with threads(1):
+    ...     pass
+    """
+    before = pool().count
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        pool().count = before

@@ -9,7 +9,7 @@ import numpy as np
 
 from .instance import Instance
 from .lowering import LINE, Array, Build, Entry, Storage, up
-from .native import native, threads
+from .native import native, pool
 from .pace import Pace
 from .schedule import Group, schedule, tilewise
 
@@ -65,7 +65,7 @@ class Plan:
 
     def workers(self) -> int:
         """How many threads a call of this plan uses."""
-        return 1 if self.serial or not self.calls else min(threads().now(), self.most)
+        return 1 if self.serial or not self.calls else min(pool().now(), self.most)
 
     def _place(self) -> None:
         """Lifetimes by wave; what lives in one group only, tile by tile, is one buffer a worker."""

@@ -4,10 +4,12 @@ import math
 import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+import numbaflux as nf
 from numbaflux import pace
 
 # A reason that says what no installation can mend; any other skip must not stay green in CI.
@@ -23,6 +25,15 @@ pace.LATE = math.inf
 # Kernels compile on first use, so a first example may take seconds; CI draws the same examples each time.
 settings.register_profile("numbaflux", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("numbaflux")
+
+
+@pytest.fixture
+def saved_model(tmp_path: Path) -> nf.Chain:
+    """A small network, and the file model.h5 of it."""
+    nf.seed(0)
+    made = nf.Chain(nf.Dense(3, 8, nf.tanh), nf.Dense(8, 2))
+    nf.save(tmp_path / "model.h5", made)
+    return made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

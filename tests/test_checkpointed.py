@@ -366,15 +366,12 @@ def test_memory_of_a_gradient():
     assert less < more / 2
 
 
-@pytest.mark.skipif(native.threads().limit < 2, reason="machine: one CPU")
+@pytest.mark.skipif(native.pool().limit < 2, reason="machine: one CPU")
 def test_number_of_threads_changes_no_bit():
     found = []
-    try:
-        for n in (1, 2):
-            nf.set_num_threads(n)
+    for n in (1, 2):
+        with nf.threads(n):
             found.append(trained(grouped(nf.checkpointed), deep(8), DEEP, -DEEP)[0])
-    finally:
-        nf.set_num_threads(native.threads().limit)
     assert found[0] == found[1]
 
 

@@ -36,14 +36,6 @@ def refused(capsys, *words):
     return said.err[:-1]
 
 
-@pytest.fixture
-def model(tmp_path):
-    nf.seed(0)
-    made = nf.Chain(nf.Dense(3, 8, nf.tanh), nf.Dense(8, 2))
-    nf.save(tmp_path / "model.h5", made)
-    return made
-
-
 X = np.random.default_rng(0).normal(size=(5, 3))
 
 
@@ -125,7 +117,7 @@ def test_info_counts_the_cache(tmp_path):
     assert f"{tmp_path}: 1 files, 1.5 MB" in done.stdout
 
 
-def test_inspect(tmp_path, model, capsys):
+def test_inspect(tmp_path, saved_model, capsys):
     assert main(["inspect", str(tmp_path / "model.h5")]) == 0
     assert capsys.readouterr().out == f"{nf.inspect(tmp_path / 'model.h5')}\n"
 
@@ -140,23 +132,23 @@ def test_inspect_refuses_what_is_no_model(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, bool])
-def test_predict_npy(dtype, tmp_path, model, capsys):
+def test_predict_npy(dtype, tmp_path, saved_model, capsys):
     x = (10 * abs(X)).astype(dtype)
     np.save(tmp_path / "x.npy", x)
     assert main(["predict", str(tmp_path / "model.h5"), str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'y.npy'}: float32 (5, 2)\n"
     y = np.load(tmp_path / "y.npy")
-    assert y.dtype == np.float32 and np.array_equal(y, model(x.astype(np.float32)))
+    assert y.dtype == np.float32 and np.array_equal(y, saved_model(x.astype(np.float32)))
 
 
 @pytest.mark.parametrize("header", ["", "a,b,c\n"])
-def test_predict_csv(header, tmp_path, model):
+def test_predict_csv(header, tmp_path, saved_model):
     rows = "".join(",".join(repr(float(v)) for v in row) + "\n" for row in X)
     (tmp_path / "x.csv").write_text(header + rows)
     assert main(["predict", str(tmp_path / "model.h5"), str(tmp_path / "x.csv"), "-o", str(tmp_path / "y.csv")]) == 0
     lines = (tmp_path / "y.csv").read_text().splitlines()
     y = np.array([line.split(",") for line in lines], np.float32)
-    assert np.array_equal(y, model(X.astype(np.float32)))  # the digits written give the same bits
+    assert np.array_equal(y, saved_model(X.astype(np.float32)))  # the digits written give the same bits
 
 
 def test_predict_in_float64(tmp_path):
@@ -167,18 +159,18 @@ def test_predict_in_float64(tmp_path):
     assert np.array_equal(y, model(X))
 
 
-def test_predict_with_a_model_of_half_precision(tmp_path, model):
-    nf.save(tmp_path / "half.h5", half := nf.f16(model))
+def test_predict_with_a_model_of_half_precision(tmp_path, saved_model):
+    nf.save(tmp_path / "half.h5", half := nf.f16(saved_model))
     np.save(tmp_path / "x.npy", X.astype(np.float32))
     main(["predict", str(tmp_path / "half.h5"), str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")])
     assert np.array_equal(np.load(tmp_path / "y.npy"), nf.f32(half)(X.astype(np.float32)))
 
 
-def test_predict_more_rows_than_go_at_once(tmp_path, model):
+def test_predict_more_rows_than_go_at_once(tmp_path, saved_model):
     x = np.random.default_rng(1).normal(size=(2 * 4096 + 5, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     main(["predict", str(tmp_path / "model.h5"), str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")])
-    assert np.array_equal(np.load(tmp_path / "y.npy"), model(x))
+    assert np.array_equal(np.load(tmp_path / "y.npy"), saved_model(x))
 
 
 class Touch:
@@ -204,7 +196,7 @@ class Touch:
         ("x.txt", "1 2 3", "predict: INPUT must be a .npy or .csv file, got .*x.txt"),
     ],
 )
-def test_predict_refuses_input(name, content, message, tmp_path, model, capsys):
+def test_predict_refuses_input(name, content, message, tmp_path, saved_model, capsys):
     (tmp_path / name).write_text(content)
     (tmp_path / "y.npy").write_text("old")
     said = refused(capsys, "predict", tmp_path / "model.h5", tmp_path / name, "-o", tmp_path / "y.npy")
@@ -213,7 +205,7 @@ def test_predict_refuses_input(name, content, message, tmp_path, model, capsys):
     assert {p.name for p in tmp_path.iterdir()} == {"model.h5", name, "y.npy"}
 
 
-def test_predict_runs_no_pickle(tmp_path, model, capsys):
+def test_predict_runs_no_pickle(tmp_path, saved_model, capsys):
     np.save(tmp_path / "x.npy", np.array([Touch(tmp_path / "ran")], object), allow_pickle=True)
     assert b"ran" in (tmp_path / "x.npy").read_bytes() and pickle.PROTO in (tmp_path / "x.npy").read_bytes()
     said = refused(capsys, "predict", tmp_path / "model.h5", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
@@ -230,13 +222,13 @@ def test_predict_runs_no_pickle(tmp_path, model, capsys):
         (np.array([["a", "b", "c"]]), "INPUT must be of numbers, got <U1"),
     ],
 )
-def test_predict_refuses_arrays(x, message, tmp_path, model, capsys):
+def test_predict_refuses_arrays(x, message, tmp_path, saved_model, capsys):
     np.save(tmp_path / "x.npy", x)
     said = refused(capsys, "predict", tmp_path / "model.h5", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
     assert re.search(f"predict: {message}$", said)
 
 
-def test_predict_refuses_files(tmp_path, model, capsys):
+def test_predict_refuses_files(tmp_path, saved_model, capsys):
     np.save(tmp_path / "x.npy", X)
     m, x, y = tmp_path / "model.h5", tmp_path / "x.npy", tmp_path / "y.npy"
     assert "nowhere.h5" in refused(capsys, "predict", tmp_path / "nowhere.h5", x, "-o", y)

@@ -6,19 +6,11 @@ import pytest
 
 import numbaflux as nf
 from numbaflux.cli import main
-from numbaflux.native import threads
+from numbaflux.native import pool
 from tests.test_cli import refused
 
 
-@pytest.fixture
-def model(tmp_path):
-    nf.seed(0)
-    made = nf.Chain(nf.Dense(3, 8, nf.tanh), nf.Dense(8, 2))
-    nf.save(tmp_path / "model.h5", made)
-    return made
-
-
-def test_profile_prints_a_table_of_the_layers(tmp_path, model, capsys):
+def test_profile_prints_a_table_of_the_layers(tmp_path, saved_model, capsys):
     assert main(["profile", str(tmp_path / "model.h5"), "--input-shape", "6,3", "--repeats", "3"]) == 0
     head, columns, *lines = capsys.readouterr().out.splitlines()
     assert head.startswith("Chain: ") and "(median of 3)" in head and columns.startswith("share")
@@ -28,7 +20,7 @@ def test_profile_prints_a_table_of_the_layers(tmp_path, model, capsys):
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_profile_of_a_training_step_in_files(suffix, tmp_path, model, capsys):
+def test_profile_of_a_training_step_in_files(suffix, tmp_path, saved_model, capsys):
     path, trace, plot = tmp_path / "model.h5", tmp_path / "trace.json", tmp_path / f"plot.{suffix}"
     before = path.read_bytes()
     words = "--train", "--repeats", "2", "--trace", trace, "--plot", plot
@@ -41,11 +33,11 @@ def test_profile_of_a_training_step_in_files(suffix, tmp_path, model, capsys):
     assert {p.name for p in tmp_path.iterdir()} == {path.name, trace.name, plot.name}
 
 
-def test_profile_of_other_types(tmp_path, model, monkeypatch, capsys):
+def test_profile_of_other_types(tmp_path, saved_model, monkeypatch, capsys):
     """Float64, half precision, and indices."""
-    counted = threads()
+    counted = pool()
     monkeypatch.setattr(counted, "count", counted.count)
-    made = {"64": nf.f64(model), "16": nf.f16(model), "bag": nf.Chain(nf.Embedding(7, 3), nf.Dense(3, 2))}
+    made = {"64": nf.f64(saved_model), "16": nf.f16(saved_model), "bag": nf.Chain(nf.Embedding(7, 3), nf.Dense(3, 2))}
     for name, shape in {"64": "4,3", "16": "4,3", "bag": "4,5"}.items():
         nf.save(tmp_path / "m.h5", made[name])
         assert main(["profile", str(tmp_path / "m.h5"), f"--input-shape={shape}", "--threads=1", "--repeats=1"]) == 0
@@ -69,7 +61,7 @@ def test_profile_of_other_types(tmp_path, model, monkeypatch, capsys):
         (["--input-shape=4,3", "--plot=p.gif"], "profile: --plot must be a .png, .svg or .pdf file, got p.gif"),
     ],
 )
-def test_profile_refuses(words, message, tmp_path, model, capsys):
+def test_profile_refuses(words, message, tmp_path, saved_model, capsys):
     assert message in refused(capsys, "profile", tmp_path / "model.h5", *words)
 
 
@@ -80,7 +72,7 @@ def test_profile_refuses_models(tmp_path, capsys):
     assert said == "numbaflux: profile: MODEL must be one that gives an array, got tuple"
 
 
-def test_profile_without_matplotlib(tmp_path, model, monkeypatch, capsys):
+def test_profile_without_matplotlib(tmp_path, saved_model, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = refused(capsys, "profile", tmp_path / "model.h5", "--input-shape=4,3", "--plot=p.png")
     assert said.endswith("--plot must be asked for where matplotlib is installed, got none; pip install matplotlib")

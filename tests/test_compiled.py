@@ -44,20 +44,17 @@ def test_step_has_the_bits_of_an_eager_update_with_a_ragged_last_batch(rule, dty
     assert len(step.programs) == 3 and state.step == 6
 
 
-@pytest.mark.skipif(native.threads().limit < 2, reason="machine: one CPU")
+@pytest.mark.skipif(native.pool().limit < 2, reason="machine: one CPU")
 def test_number_of_threads_changes_no_bit():
     found = []
-    try:
-        for n in (1, 2):
-            nf.set_num_threads(n)
+    for n in (1, 2):
+        with nf.threads(n):
             model = mlp(7, 300, 300, 3)
             state = nf.setup(nf.Adam(), model)
             step = nf.compile(mse, model, state)
             losses = [step(*batch(1000, seed=i)).tobytes() for i in range(4)]
             assert plan_of(step).workers() == n
             found.append((losses, held(state), nf.compile(model)(batch(1000)[0]).tobytes()))
-    finally:
-        nf.set_num_threads(native.threads().limit)
     assert found[0] == found[1]
 
 
@@ -160,7 +157,7 @@ STEPS = """
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_thousand_steps_allocate_nothing(threads):
     """Neither with malloc nor by Numba; Python's own objects, a few at a time, go as they come."""
-    if threads > native.threads().limit:
+    if threads > native.pool().limit:
         pytest.skip("machine: one CPU")
     out = child(STEPS, NUMBA_NUM_THREADS=str(threads), NUMBA_NRT_STATS="1")
     workers, grown, same, python, peak = out.split()
@@ -295,17 +292,14 @@ def test_interrupt_is_seen_within_a_second_while_a_compiled_call_runs(between):
 def test_two_threads_are_nearly_twice_as_fast_on_a_dense_layer():
     model = nf.Chain(nf.Dense(1024, 1024))
     predict, x = nf.compile(model), batch(1024, 1024)[0]
-    try:
-        best = 0.0
-        for _ in range(10):
-            times = []
-            for n in (1, 2):
-                nf.set_num_threads(n)
+    best = 0.0
+    for _ in range(10):
+        times = []
+        for n in (1, 2):
+            with nf.threads(n):
                 predict(x)
                 times.append(seconds(lambda: predict(x)))
-            best = max(best, times[0] / times[1])
-            if best >= 1.8:
-                break
-        assert best >= 1.8
-    finally:
-        nf.set_num_threads(native.threads().limit)
+        best = max(best, times[0] / times[1])
+        if best >= 1.8:
+            break
+    assert best >= 1.8

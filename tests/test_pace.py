@@ -5,7 +5,7 @@ import pytest
 
 import numbaflux as nf
 from numbaflux import pace
-from numbaflux.native import threads
+from numbaflux.native import pool
 from numbaflux.pace import FIRST, MOST, Pace
 
 
@@ -51,7 +51,7 @@ def test_long_calls_never_rest():
 
 def test_a_plan_that_is_always_late_gives_the_same_bits(monkeypatch):
     """And uses one thread meanwhile: the runner's own count says so."""
-    if threads().limit < 2:
+    if pool().limit < 2:
         pytest.skip("machine: one CPU")
     nf.set_num_threads(2)
     x = np.random.default_rng(0).standard_normal((300, 40)).astype(np.float32)

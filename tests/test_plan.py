@@ -107,7 +107,7 @@ def test_small_plans_and_plans_of_one_tile_use_no_threads():
         f(np.ones(shape, np.float32))
         plan = list(f.programs.values())[-1].plan
         assert plan.serial == serial
-        assert plan.workers() == (1 if serial else native.threads().count)
+        assert plan.workers() == (1 if serial else native.pool().count)
 
 
 def test_instances_are_used_again_and_a_new_one_is_made_while_all_run(monkeypatch):
@@ -124,18 +124,15 @@ def test_instances_are_used_again_and_a_new_one_is_made_while_all_run(monkeypatc
     assert sorted(map(id, plan.idle)) == sorted(map(id, (first, second)))
 
 
-@pytest.mark.skipif(native.threads().limit < 2, reason="machine: one CPU")
+@pytest.mark.skipif(native.pool().limit < 2, reason="machine: one CPU")
 def test_instances_follow_the_number_of_threads():
     f = nf.compile(nf.tanh)
     x = np.ones((6000, 300), np.float32)
-    try:
-        for n in (2, 1, 2, 1):
-            nf.set_num_threads(n)
+    for n in (2, 1, 2, 1):
+        with nf.threads(n):
             f(x)
             [instance] = next(iter(f.programs.values())).plan.idle
             assert instance.workers == n
-    finally:
-        nf.set_num_threads(native.threads().limit)
 
 
 def test_many_threads_may_run_one_plan():

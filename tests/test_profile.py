@@ -11,13 +11,13 @@ import pytest
 import numbaflux as nf
 from numbaflux import instance as instances
 from numbaflux import pace
-from numbaflux.native import threads
+from numbaflux.native import pool
 from numbaflux.profile import WARM
 from tests.child import child
 
 R = np.random.default_rng(0)
 X, LABELS = R.normal(size=(96, 8, 8, 3)).astype(np.float32), np.arange(96) % 5
-TWO = pytest.mark.skipif(threads().limit < 2, reason="machine: one CPU")
+TWO = pytest.mark.skipif(pool().limit < 2, reason="machine: one CPU")
 
 
 def network():
@@ -38,10 +38,8 @@ def training(rule=None):
 
 @pytest.fixture(params=[1, pytest.param(2, marks=TWO)])
 def workers(request):
-    before = threads().count
-    nf.set_num_threads(request.param)
-    yield request.param
-    threads().count = before
+    with nf.threads(request.param):
+        yield request.param
 
 
 def plan_of(compiled, *args):
@@ -169,7 +167,7 @@ def test_threads_do_not_rest_while_they_are_measured(monkeypatch):
     monkeypatch.setattr(pace.Pace, "workers", lambda self, most: used.append(workers(self, most)) or used[-1])
     step, *_ = training()
     nf.profile(step, X, LABELS, repeats=8)
-    assert used == [threads().count] * (WARM + 8)
+    assert used == [pool().count] * (WARM + 8)
 
 
 @TWO
@@ -182,9 +180,9 @@ def test_layer_that_takes_one_region_at_a_time():
         glob = native.Path.glob
         native.Path.glob = lambda self, name: [] if name.startswith("omppool") else glob(self, name)
         found = nf.profile(nf.tanh, np.ones((600, 300), np.float32), repeats=3)
-        print(native.threads().layer, found.workers, sum(row["tiles"] for row in found.rows) == len(found.events))
+        print(native.pool().layer, found.workers, sum(row["tiles"] for row in found.rows) == len(found.events))
     """)
-        == f"workqueue {threads().limit} True"
+        == f"workqueue {pool().limit} True"
     )
 
 

@@ -170,9 +170,9 @@ def test_nan_and_infinities(case, dtype):
 @pytest.fixture(scope="module")
 def always_threads():
     """Plans use all threads however little there is to do."""
-    if nf.native.threads().allowed < 2:
+    if nf.native.pool().allowed < 2:
         pytest.skip("machine: one core")
-    before, count = plan.SERIAL, nf.native.threads().count
+    before, count = plan.SERIAL, nf.native.pool().count
     plan.SERIAL = 0.0
     run.planned.cache_clear()
     yield

@@ -40,18 +40,27 @@ def test_number_of_threads_that_is_none_is_refused(monkeypatch, text):
 
 
 def test_set_num_threads_takes_what_the_process_has():
-    threads = native.threads()
-    before = threads.count
-    try:
-        for n in range(1, threads.limit + 1):
+    pool = native.pool()
+    with nf.threads(1):
+        for n in range(1, pool.limit + 1):
             nf.set_num_threads(n)
-            assert threads.now() == n
-        for wrong in (0, threads.limit + 1, -1, 1.0, "2", None):
-            with pytest.raises(RangeError, match=rf"set_num_threads: n must be in 1\.\.{threads.limit}"):
+            assert pool.now() == n
+        for wrong in (0, pool.limit + 1, -1, 1.0, "2", None):
+            with pytest.raises(RangeError, match=rf"set_num_threads: n must be in 1\.\.{pool.limit}"):
                 nf.set_num_threads(wrong)
-            assert threads.now() == threads.limit
-    finally:
-        threads.count = before
+            assert pool.now() == pool.limit
+
+
+def test_threads_of_a_with_statement_end_with_it():
+    pool = native.pool()
+    before = pool.count
+    with pytest.raises(ZeroDivisionError), nf.threads(1):
+        assert pool.now() == 1
+        raise ZeroDivisionError
+    assert pool.now() == before
+    with pytest.raises(RangeError, match="n must be in"), nf.threads(0):
+        raise AssertionError("not reached")
+    assert pool.now() == before
 
 
 FORKS = """
@@ -74,7 +83,7 @@ FORKS = """
     tanh = nf.compile(nf.tanh)
     assert np.array_equal(tanh(x), right)
     plan = next(iter(tanh.programs.values())).plan
-    assert plan.workers() == 2 and N.threads().layer == layer, N.threads().layer
+    assert plan.workers() == 2 and N.pool().layer == layer, N.pool().layer
 
     wrong = []
     def call():
@@ -117,14 +126,14 @@ def test_child_that_is_forked_before_threads_start_has_its_own():
         import os, warnings
         warnings.simplefilter("error")
         import numpy as np, numbaflux as nf
-        from numbaflux.native import threads
+        from numbaflux.native import pool
         x = np.ones((600, 300), np.float32)
-        threads()
+        pool()
         pid = os.fork()
         if pid == 0:
             try:
                 nf.tanh(x)
-                os._exit(0 if threads().now() == threads().limit else 3)
+                os._exit(0 if pool().now() == pool().limit else 3)
             finally:
                 os._exit(1)
         assert os.waitpid(pid, 0)[1] == 0
@@ -143,9 +152,9 @@ def test_affinity_reaches_the_plan():
         import os
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         import numpy as np, numbaflux as nf
-        from numbaflux.native import threads
+        from numbaflux.native import pool
         f = nf.compile(nf.tanh)
         f(np.ones((600, 300), np.float32))
-        print(threads().limit, next(iter(f.programs.values())).plan.workers(), "parallel_for" in vars(threads()))
+        print(pool().limit, next(iter(f.programs.values())).plan.workers(), "parallel_for" in vars(pool()))
     """)
     assert out == "1 1 False"

@@ -14,7 +14,7 @@ import sys
 from benchmarks.growth.measure import faults, measure, table
 from benchmarks.growth.page import write
 from benchmarks.growth.series import SERIES
-from benchmarks.growth.written import ROOT
+from benchmarks.written import ROOT
 
 
 def main() -> int:

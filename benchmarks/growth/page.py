@@ -7,7 +7,9 @@ from typing import Any
 
 from benchmarks.growth.measure import OURS, Record, rows
 from benchmarks.growth.series import SERIES
-from benchmarks.growth.written import PAGE, fill, save, spelt
+from benchmarks.growth.written import PAGE, save
+from benchmarks.peers.machine import told
+from benchmarks.written import fill
 from numbaflux.plots import COLOURS, GRID, figure
 
 PICTURE = "growth.png"
@@ -20,7 +22,7 @@ def write(root: Path, found: dict[str, Record]) -> None:
     draw({name: held[name] for name in SERIES if name in held}).savefig(root / PAGE.parent / PICTURE)
     parts = [f"![Time over size, beside PyTorch]({PICTURE})"]
     parts += [markdown(name, held[name]) for name in SERIES if name in held]
-    fill(root, "growth", "\n\n".join(parts))
+    fill(root / PAGE, "growth", "\n" + "\n\n".join(parts) + "\n\n")
 
 
 def markdown(name: str, record: dict[str, Any]) -> str:
@@ -29,7 +31,7 @@ def markdown(name: str, record: dict[str, Any]) -> str:
     lines = [
         f"### {series.axis[0].upper()}{series.axis[1:]}",
         "",
-        f"{spelt(record['machine'])}.",
+        told(record["machine"]),
         "",
         f"| point | us | us for {series.unit} | PyTorch us | ratio | off the trend |",
         "|---|---|---|---|---|---|",

@@ -22,7 +22,8 @@ from benchmarks.peers.catalogue import CASES, KINDS, peers
 from benchmarks.peers.figures import OURS, PEAK, Row, missed
 from benchmarks.peers.machine import described
 from benchmarks.peers.peer import Failed, Peer
-from benchmarks.peers.report import ROOT, publish, save, text_head, text_rows
+from benchmarks.peers.report import publish, save, text_head, text_rows
+from benchmarks.written import ROOT
 
 NEEDS = {"jax": ("jax", "equinox", "optax"), "onnxruntime": ("onnxruntime", "onnx")}
 CACHING = (OURS, "torch-compile", "torch-compile-last")  # keep what they compile in files

@@ -12,6 +12,7 @@ from typing import Any
 import numbaflux
 
 PACKAGES = ("numba", "numpy", "torch", "jax", "equinox", "optax", "onnxruntime")
+NAMES = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "numpy": "NumPy"}  # as they spell themselves
 
 
 def processor() -> str:
@@ -40,3 +41,10 @@ def described(threads: int) -> dict[str, Any]:
         "threads": threads,
         "versions": versions(),
     }
+
+
+def told(machine: dict[str, Any]) -> str:
+    """What described found: machine, versions and day, as one sentence each."""
+    versions = ", ".join(f"{NAMES.get(name, name)} {version}" for name, version in machine["versions"].items())
+    place = f"{machine['processor']}, {machine['cores']} cores, {machine['gigabytes']} GB, {machine['system']}"
+    return f"Measured on {machine['date']} with {machine['threads']} threads on {place}. {versions}."

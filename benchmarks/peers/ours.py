@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import numbaflux as nf
 from benchmarks.peers.cases import Call, Case, Inference, Product, Training
 from numbaflux.functions import matmul
@@ -39,11 +41,15 @@ def model_of(case: Training) -> Any:
     return model
 
 
-def training(case: Training) -> Call:
+def step_of(case: Training) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A compiled step, not called yet; x and y."""
     model = model_of(case)
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
-    step = nf.compile(lambda m, x, y: loss(m(x), y), model, nf.setup(nf.Adam(case.rate), model))
-    x, y = case.data()
+    return nf.compile(lambda m, x, y: loss(m(x), y), model, nf.setup(nf.Adam(case.rate), model)), *case.data()
+
+
+def training(case: Training) -> Call:
+    step, x, y = step_of(case)
     return lambda: step(x, y)
 
 

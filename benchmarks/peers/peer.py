@@ -20,19 +20,24 @@ class Failed(Exception):
 
 
 class Peer:
-    """A process of a worker: begin a case, then rounds. It is stopped while it is not asked, as threads that wait for
-    work would take time from whose turn it is.
+    """A process of a worker, on as many cores as threads (else all): begin a case, then rounds. It is stopped while it
+    is not asked, as threads that wait for work would take time from whose turn it is.
     """
 
-    def __init__(self, name: str, *arguments: object, worker: str = WORKER, settings: dict[str, str] | None = None):
+    def __init__(
+        self, name: str, threads: int | None = None, worker: str = WORKER, settings: dict[str, str] | None = None
+    ):
         self.name, self.times = name, list[float]()
         self.first = self.loss = self.memory = 0.0
-        command = [sys.executable, "-m", worker, name, *map(str, arguments)]
+        command = [sys.executable, "-m", worker, name]
         self.errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in close()
         pipe, environment = subprocess.PIPE, os.environ | (settings or {})
+        # Some libraries can be told their threads; all look, some while they are imported, at what they may run on.
+        cores = sorted(os.sched_getaffinity(0))[:threads]
         self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
-        )
+            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )  # fmt: skip
 
     def ask(self, line: object) -> Any:
         self.process.send_signal(SIGCONT)

@@ -6,20 +6,18 @@ python -m benchmarks.peers.report writes tables and picture anew from benchmarks
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.figures import OURS, Row, behind, best, gflops, least, median, of_peak, others, ratio
+from benchmarks.peers.machine import NAMES, told
 from benchmarks.peers.picture import draw
+from benchmarks.written import RESULTS, ROOT, fill
 
-ROOT = Path(__file__).parents[2]
-RESULTS = Path("benchmarks/results/peers.json")
+FILE = RESULTS / "peers.json"
 PICTURE = Path("docs/peers.png")
-MARKED = re.compile(r"(<!-- peers -->\n).*?(<!-- /peers -->)", re.DOTALL)
-NAMES = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "numpy": "NumPy", "numbaflux": "numbaflux"}
 EXPLAINED = """\
 PyTorch is the fastest of eager and compiled, channels first and last. Memory is what 20 calls add to the imported
 library. It and the first step: ours / PyTorch / JAX, the least of all ways."""
@@ -41,7 +39,7 @@ def share(value: float | None) -> str:
 def spelt(peer: str) -> str:
     """PyTorch (compile, last) and the like."""
     library, *ways = peer.split("-")
-    return NAMES[library] + (f" ({', '.join(ways)})" if ways else "")
+    return NAMES.get(library, library) + (f" ({', '.join(ways)})" if ways else "")
 
 
 def text_head() -> str:
@@ -66,13 +64,6 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def about(results: Results) -> str:
-    """Machine, versions and day, as one sentence each."""
-    versions = ", ".join(f"{NAMES.get(name, name)} {version}" for name, version in results["versions"].items())
-    machine = f"{results['processor']}, {results['cores']} cores, {results['gigabytes']} GB, {results['system']}"
-    return f"Measured on {results['date']} with {results['threads']} threads on {machine}. {versions}."
-
-
 def summary(name: str, row: Row) -> list[str]:
     torch, jax = best(row, "torch"), best(row, "jax")
     cells = [median(row, peer) if peer and peer in row["peers"] else None for peer in (OURS, torch, jax)]
@@ -89,10 +80,10 @@ def block(results: Results) -> str:
     """For the README: training and science, and where anyone is ahead of us in any case."""
     head = ["case", "ours, us", "PyTorch", "JAX", "PyTorch : ours", "JAX : ours", "memory, MiB", "first step, s"]
     rows = [summary(n, r) for n, r in results["rows"].items() if r["kind"] in ("training", "science")]
-    late = {n: " and ".join(NAMES[lib] for lib in behind(r)) for n, r in results["rows"].items() if behind(r)}
-    told = ", ".join(f"{name} ({who})" for name, who in late.items())
-    parts = [markdown(head, rows), "", about(results), EXPLAINED]
-    parts.append(f"Of {len(results['rows'])} cases, others are faster in {len(late)}{': ' * bool(told)}{told}.")
+    late = {n: " and ".join(NAMES.get(lib, lib) for lib in behind(r)) for n, r in results["rows"].items() if behind(r)}
+    ahead = ", ".join(f"{name} ({who})" for name, who in late.items())
+    parts = [markdown(head, rows), "", told(results), EXPLAINED]
+    parts.append(f"Of {len(results['rows'])} cases, others are faster in {len(late)}{': ' * bool(ahead)}{ahead}.")
     return "\n".join(parts) + "\n"
 
 
@@ -113,7 +104,7 @@ def quantities(rows: dict[str, Row]) -> dict[str, Callable[[Row, str], str]]:
 
 def page(results: Results) -> str:
     """For docs/performance.md: everything."""
-    parts = [about(results), "", f"![Time of others over ours]({PICTURE.name})", ""]
+    parts = [told(results), "", f"![Time of others over ours]({PICTURE.name})", ""]
     for kind in dict.fromkeys(row["kind"] for row in results["rows"].values()):
         rows = {name: row for name, row in results["rows"].items() if row["kind"] == kind}
         peers = list(dict.fromkeys(peer for row in rows.values() for peer in (OURS, *others(row))))
@@ -125,28 +116,22 @@ def page(results: Results) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def spliced(text: str, between: str) -> str:
-    """A page with this between its markers."""
-    return MARKED.sub(lambda found: found[1] + between + found[2], text)
-
-
 def save(results: Results, root: Path) -> None:
-    (root / RESULTS).parent.mkdir(exist_ok=True)
-    (root / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    (root / FILE).parent.mkdir(exist_ok=True)
+    (root / FILE).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def publish(root: Path) -> None:
     """Write the pages and the picture that belong to the results."""
-    results = json.loads((root / RESULTS).read_text())
+    results = json.loads((root / FILE).read_text())
     for name, made in (("README.md", block), ("docs/performance.md", page)):
-        path = root / name
-        path.write_text(spliced(path.read_text(), made(results)))
+        fill(root / name, "peers", made(results))
     draw(results["rows"], root / PICTURE)
 
 
 def main() -> int:
-    if not (ROOT / RESULTS).exists():
-        print(f"no {RESULTS}: run python -m benchmarks.peers first", file=sys.stderr)
+    if not (ROOT / FILE).exists():
+        print(f"no {FILE}: run python -m benchmarks.peers first", file=sys.stderr)
         return 1
     publish(ROOT)
     return 0

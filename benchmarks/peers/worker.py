@@ -1,4 +1,4 @@
-"""One peer in a process of its own: python -m benchmarks.peers.worker PEER THREADS. For each line on standard input
+"""One peer in a process of its own: python -m benchmarks.peers.worker PEER. For each line on standard input
 that names a case, makes its call and answers with what the first 20 calls were like; for each number, runs for that
 many seconds and answers with microseconds a call. Answers are JSON.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 import sys
 import time
@@ -93,9 +92,7 @@ def serve(make: Callable[[str], Call]) -> None:
 
 
 def main() -> None:
-    peer, threads = sys.argv[1], int(sys.argv[2])
-    # Some libraries can be told their threads, all look at what they may run on.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    peer = sys.argv[1]
     import_module(f"benchmarks.peers.{MODULES[peer.partition('-')[0]]}")
     from benchmarks.peers.catalogue import CASES
 

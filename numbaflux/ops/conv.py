@@ -198,19 +198,21 @@ def _window(c: Any) -> dict[str, Any]:
     return {name: c.attrs[name] for name in ("stride", "pad", "dilation", "groups")}
 
 
+def _grad_of_weights(c: Any, dy: Any, op: Op) -> Any:
+    return c.apply(op, c.x, dy, window=tuple(c.inputs[1].shape[:-2]), **_window(c))
+
+
+def _grads_w_b(c: Any, dy: Any) -> Any:
+    """Both, where both are wanted: what makes the gradient of w reads dy anyway."""
+    return c.once(lambda: _grad_of_weights(c, dy, CONV_GRAD_WB))
+
+
 def _grad_w_rule(c: Any, dy: Any) -> Any:
-    window = tuple(c.inputs[1].shape[:-2])
-    if c.inputs[2] is None:
-        return c.apply(CONV_GRAD_W, c.x, dy, window=window, **_window(c))
-    return c.once(lambda: c.apply(CONV_GRAD_WB, c.x, dy, window=window, **_window(c)))[0]
+    return _grads_w_b(c, dy)[0] if 2 in c.wanted else _grad_of_weights(c, dy, CONV_GRAD_W)
 
 
 def _grad_b_rule(c: Any, dy: Any) -> Any:
-    """The sum over all but the channels: where that of w is wanted too, what makes it reads dy anyway."""
-    if 1 not in c.wanted:
-        return c.apply(SUM, dy, start=0, stop=len(dy.shape) - 1, scale=1.0)
-    _grad_w_rule(c, dy)
-    return c.made[1]
+    return _grads_w_b(c, dy)[1] if 1 in c.wanted else c.apply(SUM, dy, start=0, stop=len(dy.shape) - 1, scale=1.0)
 
 
 # y[n, i, :] = b + sum over taps t of x[n, i stride + t dilation - pad, :] w[t], in any number of spatial axes

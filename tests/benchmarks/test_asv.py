@@ -15,8 +15,7 @@ import numbaflux as nf
 from benchmarks.bench_compile_and_import import LINES, run
 from benchmarks.bench_train_step import Digits
 from benchmarks.peers.cases import TRAINING
-from benchmarks.steps import NETWORKS
-from benchmarks.timed import on_threads
+from benchmarks.timed import NETWORKS, on_threads
 from numbaflux import compiled, native
 from tests.sources import ROOT
 
@@ -56,9 +55,8 @@ NAMES = {f"{cls.__module__.removeprefix('benchmarks.')}.{cls.__name__}.{name}": 
 
 @pytest.fixture(autouse=True)
 def threads():
-    count = native.threads().count
-    yield
-    nf.set_num_threads(count)
+    with nf.threads(native.pool().count):
+        yield
 
 
 def test_asv_finds_every_benchmark_without_other_libraries():

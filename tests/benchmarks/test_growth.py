@@ -14,7 +14,8 @@ from benchmarks.growth.measure import faults, rows, table
 from benchmarks.growth.page import write
 from benchmarks.growth.series import SERIES
 from benchmarks.growth.trend import above, cliffs, off_trend, rise
-from benchmarks.growth.written import PAGE, RESULTS
+from benchmarks.growth.written import PAGE
+from benchmarks.written import RESULTS
 from tests.sources import ROOT
 
 POINTS = [1, 2, 4, 8, 16]

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from benchmarks.peers import figures, report
+from benchmarks.written import between
 from tests.sources import ROOT
 
 
@@ -94,7 +95,7 @@ def test_page(results):
 def test_pages_and_picture_are_written_from_the_results_again_and_again(results, tmp_path):
     for name in ("benchmarks/results", "docs"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / report.RESULTS).write_text(json.dumps(results))
+    (tmp_path / report.FILE).write_text(json.dumps(results))
     for name in ("README.md", "docs/performance.md"):
         (tmp_path / name).write_text("before\n<!-- peers -->\nold\n<!-- /peers -->\nafter\n")
     for _ in range(2):
@@ -109,8 +110,13 @@ def test_pages_and_picture_are_written_from_the_results_again_and_again(results,
 
 @pytest.mark.parametrize("name, made", [("README.md", report.block), ("docs/performance.md", report.page)])
 def test_pages_hold_what_the_last_run_gave_and_nothing_typed(name, made):
-    text, recorded = (ROOT / name).read_text(), (ROOT / report.RESULTS).exists()
-    assert len(report.MARKED.findall(text)) == 1
-    between = made(json.loads((ROOT / report.RESULTS).read_text())) if recorded else ""
-    assert report.spliced(text, between) == text
+    text, recorded = (ROOT / name).read_text(), (ROOT / report.FILE).exists()
+    held = made(json.loads((ROOT / report.FILE).read_text())) if recorded else ""
+    assert between(text, "peers", held) == text
     assert (ROOT / report.PICTURE).exists() is recorded
+
+
+@pytest.mark.parametrize("page", ["", "<!-- peers -->\n", 2 * "<!-- peers -->\n<!-- /peers -->\n"])
+def test_a_page_without_its_marks_is_refused(page):
+    with pytest.raises(SystemExit, match="^the marks of block peers must stand once in its page$"):
+        between(page, "peers", "new\n")

@@ -23,7 +23,6 @@ from benchmarks.threads import (
     makespan,
     markdown,
     measured,
-    program_of,
     touched,
     waiting,
     work_of,
@@ -114,21 +113,22 @@ def test_ragged_last_tile_is_shorter():
     assert (wave.cut, wave.whole) == (200, 0)
 
 
-def model_and_call():
+def model_and_step():
     model = nf.Chain(nf.Dense(8, 16, nf.tanh, rng=0), nf.Dense(16, 3, rng=1))
     step = nf.compile(lambda m, x, y: nf.losses.mse(m(x), y), model, nf.setup(nf.Adam(1e-2), model))
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal((100, n)).astype(np.float32) for n in (8, 3))
-    return model, lambda: step(x, y)
+    return model, step, (x, y)
 
 
 def test_timed_groups_are_whole_steps():
-    nf.set_num_threads(1)
-    (timed, call), (plain, again) = model_and_call(), model_and_call()
-    instance = program_of(call).instance
-    times = group_times(instance, 3)
+    (timed, step, batch), (plain, again, _) = model_and_step(), model_and_step()
+    with nf.threads(1):
+        step(*batch)
+        instance = step.program(batch)[0].instance
+        times = group_times(instance, 3)
     for _ in range(4):
-        again()
+        again(*batch)
     assert len(times) == len(instance.plan.groups)
     assert sum(times) > 0
     for a, b in zip(timed, plain, strict=True):
@@ -137,10 +137,10 @@ def test_timed_groups_are_whole_steps():
 
 
 def test_measuring_leaves_the_plan_as_it_was():
-    model, call = model_and_call()
-    plan, groups, python = measured(call, 3)
+    model, step, batch = model_and_step()
+    plan, groups, python = measured(step, batch, 3)
     before = model[0].weight.copy()
-    call()
+    step(*batch)
     assert not np.array_equal(before, model[0].weight)
     assert len(groups) == len(plan.groups)
     assert python > 0
@@ -167,15 +167,16 @@ def test_cases_by_name():
 
 def test_table_of_records():
     found = [{"threads": n, "us": 8.0, "measured": 10.0 if n < "3" else 0.0, "faster": 1.5} for n in ("1", "2", "8")]
-    machine = {"processor": "One", "threads": 2, "versions": {"numbaflux": "1.0", "numpy": "2.0"}, "date": "2026-01-01"}
+    machine = {"processor": "One", "cores": 2, "gigabytes": 8, "system": "Linux 6", "threads": 2, "date": "2026-01-01"}
+    machine |= {"versions": {"numbaflux": "1.0", "numpy": "2.0"}}
     first, _, head, _, row = markdown({"case": {"waves": 3, "rows": found, "machine": machine}}).splitlines()
-    assert first == "One, 2 threads; numbaflux 1.0, numpy 2.0; 2026-01-01."
+    assert first == ("Measured on 2026-01-01 with 2 threads on One, 2 cores, 8 GB, Linux 6. numbaflux 1.0, NumPy 2.0.")
     assert head == "| case | model over measured at 1 and 2 | 2 | 8 |"
     assert row == "| case | 0.80, 0.80 | 1.50 | 1.50 |"
 
 
 def test_command_prints_a_row_a_number_of_threads():
-    if nf.native.threads().limit < 2:
+    if nf.native.pool().limit < 2:
         pytest.skip("machine: one core")
     command = [sys.executable, "-m", "benchmarks.threads", "width:64", "--rounds", "1", "--groups"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

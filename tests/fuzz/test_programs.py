@@ -53,9 +53,9 @@ def program(steps, ws, skip):
 @pytest.fixture(scope="module", autouse=True)
 def always_threads():
     """Plans use all threads however little there is to do."""
-    if nf.native.threads().allowed < 2:
+    if nf.native.pool().allowed < 2:
         pytest.skip("machine: one core")
-    before, count = plan.SERIAL, nf.native.threads().count
+    before, count = plan.SERIAL, nf.native.pool().count
     plan.SERIAL = 0.0
     yield
     plan.SERIAL = before

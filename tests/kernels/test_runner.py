@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numbaflux.kernels import table as T
-from numbaflux.native import WORD, native, threads
+from numbaflux.native import WORD, native, pool
 
 ENTRY = ctypes.CFUNCTYPE(None, WORD, WORD)
 
@@ -44,7 +44,7 @@ class Table:
             self.head[word] = array.ctypes.data
         self.head[T.ENTRIES], self.head[T.WORKERS], self.head[T.ONE] = count, workers, 1
         if workers > 1:
-            self.head[T.REGION], self.head[T.PARALLEL_FOR] = native().runner[1], threads().parallel_for
+            self.head[T.REGION], self.head[T.PARALLEL_FOR] = native().runner[1], pool().parallel_for
 
     def _entry(self, w, g, e):
         @ENTRY
@@ -149,7 +149,7 @@ def test_pointers_follow_the_arguments_of_the_call():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_tile_of_each_entry_is_recorded(workers):
-    if workers > threads().limit:
+    if workers > pool().limit:
         pytest.skip("machine: one thread")
     table = Table(WAVES, workers)
     records = np.zeros((table.records, T.RECORD_WORDS), np.int64)

@@ -51,9 +51,9 @@ def test_the_mask_depends_on_seed_count_and_place_alone():
     np.testing.assert_array_equal(nf.dropout(ONES.astype(np.float64), 0.3, rng=nf.Generator(5, 8)) != 0, y != 0)
     for other in (nf.Generator(5, 9), nf.Generator(6, 8), nf.Generator(5 + 2**32, 8), nf.Generator(5, 8 + 2**32)):
         assert (nf.dropout(ONES, 0.3, rng=other) != y).mean() > 0.3
-    for threads in (1, nf.native.threads().count):
-        nf.set_num_threads(threads)
-        np.testing.assert_array_equal(nf.dropout(ONES, 0.3, rng=nf.Generator(5, 8)), y)
+    for threads in (1, nf.native.pool().count):
+        with nf.threads(threads):
+            np.testing.assert_array_equal(nf.dropout(ONES, 0.3, rng=nf.Generator(5, 8)), y)
 
 
 def test_none_and_all():

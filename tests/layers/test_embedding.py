@@ -74,7 +74,7 @@ def test_the_same_bits_on_any_number_of_threads():
     rng = np.random.default_rng(0)
     layer, x = nf.Embedding(1000, 64, rng=0), rng.integers(0, 1000, 5000)
     dy, found = rng.normal(size=(5000, 64)).astype(np.float32), []
-    for threads in (1, nf.native.threads().count):
+    for threads in (1, nf.native.pool().count):
         nf.set_num_threads(threads)
         found.append(nf.gradient(lambda m: (m(x) * dy).sum(), layer).weight)
     np.testing.assert_array_equal(*found)

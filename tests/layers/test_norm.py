@@ -166,9 +166,9 @@ def test_the_same_bits_on_any_number_of_threads():
     x = rng.normal(size=(64, 16, 16, 6)).astype(np.float32)
     layers = nf.Chain(nf.BatchNorm(6, nf.relu), nf.GroupNorm(6, 3), nf.LayerNorm(6), nf.InstanceNorm(6))
     found = []
-    for threads in (1, nf.native.threads().count):
-        nf.set_num_threads(threads)
-        grads, dx = nf.compile(lambda x: nf.gradient(lambda m, x: (m(x) ** 2).sum(), layers, x))(x)
+    for threads in (1, nf.native.pool().count):
+        with nf.threads(threads):
+            grads, dx = nf.compile(lambda x: nf.gradient(lambda m, x: (m(x) ** 2).sum(), layers, x))(x)
         found.append([dx, *nf.trainables(grads)])
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 

@@ -12,13 +12,12 @@ SHAPES = {"a": (131, 157), "b": (17,), "c": (20_001,)}
 START, *GRADS = [{k: nf.Generator(i).normal(s, dtype=np.float64) for k, s in SHAPES.items()} for i in range(3)]
 
 
-@pytest.mark.skipif(native.threads().limit < 2, reason="machine: one CPU")
+@pytest.mark.skipif(native.pool().limit < 2, reason="machine: one CPU")
 @pytest.mark.parametrize(("rule", "dtype"), [(GATHER, "f8"), *((rule, "f4") for rule in [*RULES, GATHER])], ids=str)
 def test_number_of_threads_changes_no_bit(rule, dtype):
     found = []
-    try:
-        for n in (1, 2):
-            nf.set_num_threads(n)
+    for n in (1, 2):
+        with nf.threads(n):
             model = {k: v.astype(dtype) for k, v in START.items()}
             state = nf.setup(rule, model)
             nf.freeze(state, "b")
@@ -26,8 +25,6 @@ def test_number_of_threads_changes_no_bit(rule, dtype):
                 nf.update(state, model, {k: g.astype(dtype) for k, g in grads.items()})
             assert state._update[1].workers() == n
             found.append(everything(model, state))
-    finally:
-        nf.set_num_threads(native.threads().limit)
     assert found[0] == found[1]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.cases import Call, Program
-from benchmarks.peers.science.steps import jax_step, numbaflux_step, torch_step
+from benchmarks.peers.cases import Call
+from benchmarks.peers.science.steps import by_hand, jax_step, numbaflux_step, torch_step
 
 VISCOSITY = 0.01 / np.pi
 
@@ -145,14 +145,5 @@ def jax(case: Burgers) -> Call:
     return jax_step(loss, layers, case.data())
 
 
-def program(case: Burgers, target: float) -> Program:
-    makers = {
-        "numbaflux": lambda: numbaflux(case),
-        "torch": lambda: torch(case),
-        "torch-compile": lambda: torch(case, compiled=True),
-        "jax": lambda: jax(case),
-    }
-    return Program(makers, case.flops, target)
-
-
-CASES = {"pinn_burgers": program(Burgers(), target=3.0)}
+program = by_hand(numbaflux, torch, jax)
+CASES = {"pinn_burgers": program(Burgers(), 3.0)}

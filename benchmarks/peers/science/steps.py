@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.cases import Call
+from benchmarks.peers.cases import Call, Program
 
 RATE = 1e-3
+TORCH = {"torch": {}, "torch-compile": {"compiled": True}}
+LAST = {f"{peer}-last": {**ways, "last": True} for peer, ways in TORCH.items()}
 Loss = Callable[..., Any]
+Maker = Callable[..., Call]
+
+
+def by_hand(ours: Maker, torch: Maker, jax: Maker, last: bool = False) -> Callable[[Any, float], Program]:
+    """Makes a program of a case and a target, where each library has a maker of its own; last: PyTorch's also with the
+    channels last."""
+    ways = TORCH | LAST if last else TORCH
+
+    def program(case: Any, target: float) -> Program:
+        makers = {"numbaflux": partial(ours, case), **{peer: partial(torch, case, **way) for peer, way in ways.items()}}
+        return Program(makers | {"jax": partial(jax, case)}, case.flops, target)
+
+    return program
 
 
 def numbaflux_step(loss: Loss, model: Any, batch: Sequence[np.ndarray]) -> Call:
@@ -24,7 +39,6 @@ def numbaflux_step(loss: Loss, model: Any, batch: Sequence[np.ndarray]) -> Call:
 def torch_step(loss: Loss, model: Any, batch: Sequence[Any], compiled: bool) -> Call:
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     tensors = [torch.as_tensor(x) for x in batch]
     optimiser = torch.optim.Adam(model.parameters(), RATE, fused=True)
     forward = torch.compile(loss) if compiled else loss

@@ -5,7 +5,6 @@ One call is a run of the solver, in NumPy, that asks the network at every step f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.cases import Call, Program
+from benchmarks.peers.cases import Call
+from benchmarks.peers.science.steps import by_hand
 
 SPECIES, HIDDEN, STEPS, DT, COURANT = 4, (64, 64), 100, np.float32(0.05), np.float32(0.5)
 SIZES = (SPECIES, *HIDDEN, SPECIES)
@@ -68,7 +68,6 @@ def torch(case: Reactor, compiled: bool = False) -> Call:
     import torch
     from torch import nn
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     layers = [nn.Linear(*pair) for pair in pairwise(SIZES)]
     model: Any = nn.Sequential(*(part for layer in layers for part in (layer, nn.Tanh())))
     with torch.no_grad():
@@ -99,14 +98,5 @@ def jax(case: Reactor) -> Call:
     return case.run(lambda x: np.asarray(predict(weights, biases, x)))
 
 
-def program(case: Reactor, target: float) -> Program:
-    makers = {
-        "numbaflux": lambda: numbaflux(case),
-        "torch": lambda: torch(case),
-        "torch-compile": lambda: torch(case, compiled=True),
-        "jax": lambda: jax(case),
-    }
-    return Program(makers, case.flops, target)
-
-
+program = by_hand(numbaflux, torch, jax)
 CASES = {f"surrogate_b{cells}": program(Reactor(cells), 3.0) for cells in (1, 8, 64)}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.cases import Call, Program
-from benchmarks.peers.science.steps import jax_step, numbaflux_step, torch_step
+from benchmarks.peers.cases import Call
+from benchmarks.peers.science.steps import by_hand, jax_step, numbaflux_step, torch_step
 
 EPS = 1e-5
 
@@ -183,16 +183,5 @@ def jax(case: Unet) -> Call:
     return jax_step(loss, [layer(w) for w in case.weights()], case.data())
 
 
-def program(case: Unet, target: float) -> Program:
-    makers = {
-        "numbaflux": lambda: numbaflux(case),
-        "torch": lambda: torch(case),
-        "torch-last": lambda: torch(case, last=True),
-        "torch-compile": lambda: torch(case, compiled=True),
-        "torch-compile-last": lambda: torch(case, compiled=True, last=True),
-        "jax": lambda: jax(case),
-    }
-    return Program(makers, case.flops, target)
-
-
-CASES = {"unet_3d_b1": program(Unet(), target=2.0)}
+program = by_hand(numbaflux, torch, jax, last=True)
+CASES = {"unet_3d_b1": program(Unet(), 2.0)}
