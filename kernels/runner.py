@@ -237,9 +237,10 @@ def region(args, dims, steps, data):
 
 @kernel
 def run(head, first, last):
-    """Waves first..last of a plan; the call that begins at 0 clears the status and follows the arguments."""
+    """Waves first..last of a plan; the call that begins at 0 clears the status of checks and follows the arguments."""
     if first == 0:
-        poke(word(head, T.STATUS), 0)
+        if peek(word(head, T.STATUS)) > 0:
+            poke(word(head, T.STATUS), 0)
         for i in range(word(head, T.PATCHES)):
             patch = word(head, T.PATCH) + 8 * T.PATCH_WORDS * i
             poke(peek(patch), peek(word(head, T.ARGUMENTS) + 8 * peek(patch + 8)) + peek(patch + 16))

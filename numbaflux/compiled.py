@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,8 @@ class Step(Compiled):
         super()._forget()
 
     def trace(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> Any:
-        return StepProgram(self, args, arrays)
+        spread = self.opt_state.spread
+        return StepProgram(self, args if spread is None else spread.part(args), arrays)
 
     def gradients(self) -> dict[str, np.ndarray]:
         """The gradients of the last step by path: views of the flat vector."""
@@ -181,7 +183,9 @@ class StepProgram(Planned):
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         program = self.keep = Program()
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
-        found = backward([(loss, np.ones(loss.shape, loss.dtype))], [leaf for _, _, leaf in trained], level)
+        share = 1.0 if self.state.spread is None else self.state.spread.share
+        seed = np.full(loss.shape, share, loss.dtype)
+        found = backward([(loss, seed)], [leaf for _, _, leaf in trained], level)
         self.loss = Buf(Storage(loss.dtype.itemsize), loss.shape, loss.dtype)
         self.loss.storage.keep = True
         self.specs = [v.spec for v in outs]
@@ -197,11 +201,21 @@ class StepProgram(Planned):
             else:
                 pairs.append((g, target))
         program.results(pairs, session)
+        self.once = self._spread(program, session, len(arrays[0]) if arrays and arrays[0].ndim else 1)
         self._checks(program, [(v, s) for v, s, _ in trained])
         program.commit(session)
         self.state.lower(program.build)
         self.plan = Plan(program.build)
         self.instance: Instance | None = None
+
+    def _spread(self, program: Program, session: Session, samples: int) -> Callable[..., Any]:
+        """What runs the plan once: of a training on many ranks they have their turns in it."""
+        spread = self.state.spread
+        if spread is None:
+            return self._once
+        spread.accept(session)
+        spread.before_checks(program.build, self.loss, samples)
+        return partial(spread.run, self._once, generators=[generator for generator, _ in session.draws.values()])
 
     def _traced(
         self, owner: Step, args: tuple[Any, ...], level: int
@@ -262,12 +276,7 @@ class StepProgram(Planned):
         if not self.running.acquire(False):
             raise PlanError("step: a training step must not be called while it runs, got a second call")
         try:
-            instance = self.instance
-            if instance is None or instance.workers != self.plan.workers():
-                instance = self.instance = Instance(self.plan, self.plan.workers())
-                self.value = instance.view(self.loss).reshape(())
-            outs = [np.empty(s.shape, s.dtype) for s in self.specs]
-            instance.run(*arrays, *outs)
+            outs = self.once(arrays)
             loss = self.value[()]
             self.state.advance()
         finally:
@@ -276,6 +285,16 @@ class StepProgram(Planned):
             return loss
         rest = iter(outs)
         return loss, replaced(self.aux, lambda path, kind, x: next(rest) if isinstance(x, Value) else x)
+
+    def _once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the plan; what it gives beside the loss."""
+        instance = self.instance
+        if instance is None or instance.workers != self.plan.workers():
+            instance = self.instance = Instance(self.plan, self.plan.workers())
+            self.value = instance.view(self.loss).reshape(())
+        outs = [np.empty(s.shape, s.dtype) for s in self.specs]
+        instance.run(*arrays, *outs)
+        return outs
 
 
 def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None) -> Any:

@@ -16,15 +16,17 @@ from .kernels import table as T
 from .lowering import Array, Block, Buf, Entry, Int, Num, Storage
 from .memory import Arena, Fence, aligned, before_fence, fenced
 from .native import WORD, native, pool
-from .schedule import Group
+from .schedule import Group, Host
 
 STAGED = 16 * 1024  # bytes up to which an argument is copied
 SLICE = 1e8  # nanoseconds of work, roughly, after which a call returns to Python, so that Ctrl-C is seen
 
 
 class Wave(NamedTuple):
-    """What runs between two waits: rows of the table, nanoseconds of work, whether it changes things for good."""
+    """What runs between two waits: its number in the plan, rows of the table, nanoseconds of work, whether it changes
+    things for good."""
 
+    number: int
     rows: list[tuple[int, ...]]
     work: float
     commits: bool
@@ -67,7 +69,7 @@ class Instance:
                     self.first.setdefault(id(e), self.rows[-1])
                 table[worker, i] = self.rows[-1].ctypes.data
         cut = self._waves()
-        self.cuts = self._cuts(cut) if native().works else [(0, plan.waves)]
+        self.cuts, self.hosts = self._cuts(cut)
         groups = np.array([row for w in cut for row in w.rows], np.int64).reshape(-1, T.GROUP_WORDS)
         waves = np.cumsum([0, *(len(w.rows) for w in cut)], dtype=np.int64)
         patches = np.array(self.patches, np.int64).reshape(-1, T.PATCH_WORDS)
@@ -89,11 +91,12 @@ class Instance:
     def _waves(self) -> list[Wave]:
         """The plan's waves; one that takes long as several, each with some tiles of every group."""
         waves, entry, records = [], 0, 0
-        for _, some in itertools.groupby(self.plan.groups, key=lambda g: g.wave):
+        for number, some in itertools.groupby(self.plan.groups, key=lambda g: g.wave):
             groups = [(g, entry := entry + len(g.entries)) for g in some]
             work = sum(e.work for g, _ in groups for e in g.entries) / self.workers
             commits = any(e.commits for g, _ in groups for e in g.entries)
-            count = 1 if commits else min(max(g.tiles for g, _ in groups), math.ceil(work / SLICE) or 1)
+            whole = commits or not native().works  # the interpreter takes waves as the plan has them
+            count = 1 if whole else min(max(g.tiles for g, _ in groups), math.ceil(work / SLICE) or 1)
             for i in range(count):
                 rows: list[tuple[int, ...]] = []
                 for g, end in groups:
@@ -102,7 +105,7 @@ class Instance:
                         before = sum(r[2] for r in rows)
                         rows.append((end - len(g.entries), end, last - first, before, first, records))
                         records += (last - first) * len(g.entries)
-                waves.append(Wave(rows, work / count, commits))
+                waves.append(Wave(number, rows, work / count, commits))
         return waves
 
     def _row(self, e: Entry, group: Group, worker: int) -> np.ndarray:
@@ -139,16 +142,22 @@ class Instance:
         start += a.buf.offset
         return [start, move, a.shape[0] if a.shape else 1, a.lead(rows, block), *a.shape[1:]]
 
-    def _cuts(self, waves: list[Wave]) -> list[tuple[int, int]]:
-        """The waves of each native call: all in one unless the work takes long. Never between two that change
-        something for good: Ctrl-C must not leave half an update."""
+    def _cuts(self, waves: list[Wave]) -> tuple[list[tuple[int, int]], list[list[Host]]]:
+        """The waves of each native call, all in one unless the work takes long; and what Python does before each, the
+        last time after them all. Never a cut between two that change something for good, unless Python has its turn
+        there: Ctrl-C must not leave half an update."""
+        turns = sorted(self.plan.hosts, key=lambda turn: turn[0])
+        hosts: list[list[Host]] = [[]]
         cuts, start, work = [], 0, 0.0
-        for i, wave in enumerate(waves, 1):
-            work += wave.work
-            if i == len(waves) or (work > SLICE and not wave.commits):
+        for i, wave in enumerate(waves):
+            due = [host for at, host in turns if at <= wave.number]
+            turns = turns[len(due) :]
+            if due or (work > SLICE and not waves[i - 1].commits):
                 cuts.append((start, i))
+                hosts.append(due)
                 start, work = i, 0.0
-        return cuts or [(0, 0)]
+            work += wave.work
+        return [*cuts, (start, len(waves))], [*hosts, [host for _, host in turns]]
 
     def _stage(self, s: Storage) -> np.ndarray:
         """A place of its own for a small argument: a copy costs less than asking for an address."""
@@ -185,14 +194,25 @@ class Instance:
         if self.workers > 1:
             workers = self.count.value = self.plan.pace.workers(self.workers)
             start = perf_counter_ns()
-        for first, last in self.cuts:
+        for hosts, (first, last) in zip(self.hosts, self.cuts, strict=False):
+            for host in hosts:
+                host(self)
             self.call(self.where, first, last)
+        for host in self.hosts[-1]:
+            host(self)
         if workers > 1:
             self.plan.pace.took(perf_counter_ns() - start)
         for number, place in self.back:
             arrays[number][...] = place
         if self.status[0]:
-            raise self.plan.checks[self.status[0] - 1].check(self.status[1])
+            error, self.status[0] = self.error(), 0
+            if error is not None:  # below 0: Python has left out the rest on purpose
+                raise error
+
+    def error(self) -> Exception | None:
+        """What the check that failed says; None where none did."""
+        number, detail = self.status
+        return self.plan.checks[number - 1].check(detail) if number > 0 else None
 
     def _exclusive(self, where: int, first: int, last: int) -> None:
         """One region at a time: the workqueue layer ends the process where two threads enter it."""
@@ -201,10 +221,11 @@ class Instance:
 
     def _interpret(self, where: int, first: int, last: int) -> None:
         """What the native runner does, without it."""
-        self.status[0] = 0
-        for word, number, offset in self.patches:
-            WORD.from_address(word).value = self.arguments[number] + offset
-        interpret(self.plan.groups, self.first, self.status)
+        if first == 0:
+            self.status[0] = min(self.status[0], 0)
+            for word, number, offset in self.patches:
+                WORD.from_address(word).value = self.arguments[number] + offset
+        interpret(self.plan.groups, first, last, self.first, self.status)
 
 
 def number_bits(a: Num) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -49,18 +50,16 @@ def array_at(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.n
     return np.frombuffer(raw, dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
 
 
-def interpret(groups: list[Group], rows: dict[int, np.ndarray], status: Any) -> None:
-    """All waves in order, on one thread, with the float mode of the native runner."""
+def interpret(groups: list[Group], first: int, last: int, rows: dict[int, np.ndarray], status: Any) -> None:
+    """Waves first..last in order, on one thread, with the float mode of the native runner."""
     from .kernels import runner
 
     mode = runner.flush_on()
     try:
-        wave = 0
-        for group in groups:
-            if group.wave != wave and status[0]:
+        for _, wave in islice(groupby(groups, key=lambda g: g.wave), first, last):
+            if status[0]:
                 return
-            wave = group.wave
-            for tile in range(group.tiles):
+            for group, tile in ((g, tile) for g in wave for tile in range(g.tiles)):
                 for e in group.entries:
                     _run(e, rows[id(e)], tile)
     finally:

@@ -30,9 +30,9 @@ class Storage:
 
     __slots__ = ("array", "keep", "kind", "nbytes", "number", "spec")
 
-    def __init__(self, nbytes: int, kind: str = "temp", array: Any = None) -> None:
+    def __init__(self, nbytes: int, kind: str = "temp", array: Any = None, keep: bool = False) -> None:
         self.nbytes, self.kind, self.array = nbytes, kind, array
-        self.keep = False  # lives as long as the plan
+        self.keep = keep  # lives as long as the plan
         self.number = -1
         self.spec = Spec((nbytes,), np.dtype(np.uint8))
 
@@ -153,7 +153,7 @@ class Origin(NamedTuple):
 
 @dataclass(eq=False)
 class Entry:
-    """A kernel and its arguments, run tile by tile."""
+    """A kernel and its arguments, run tile by tile; or what Python does between two native calls."""
 
     kernel: Any
     args: tuple[Array | Int | Block | Num, ...]
@@ -166,6 +166,7 @@ class Entry:
     number: int = 0  # of the entries that were made before
     after: int = 0  # how many of them must be done: in a later group and wave, if any
     origin: Origin | None = None
+    host: Callable[[Any], None] | None = None  # called with the instance, in place of a kernel
 
     @property
     def signature(self) -> tuple[str, ...]:
@@ -186,7 +187,7 @@ class Build:
     panels: dict[tuple[int, ...], Buf] = field(default_factory=dict)  # matrices that are packed already
     after: int = 0  # of the entries made now
     origin: Origin | None = None  # theirs too
-    status: Buf = field(default_factory=lambda: Buf(Storage(16), (2,), np.dtype(np.int64)))
+    status: Buf = field(default_factory=lambda: Buf(Storage(16, keep=True), (2,), np.dtype(np.int64)))
 
     def temp(self, shape: Shape, dtype: np.dtype[Any]) -> Buf:
         """Memory of the plan's own."""
@@ -210,6 +211,12 @@ class Build:
             Entry(kernel, args, rows, block, fixed, work, None, commits, number, self.after, self.origin)
         )
 
+    def host(self, call: Callable[[Any], None], *arrays: Array, commits: bool = False) -> None:
+        """Let Python have its turn, with the instance: when what it reads of these arrays is ready, before others read
+        what it writes. It is called whatever the status says."""
+        self.add(None, *arrays, rows=1, block=1, work=1.0, commits=commits)
+        self.entries[-1].host = call
+
     def bounded(self, x: Buf, out: Buf) -> bool:
         """Let the entry that makes x make out = relu(x) in its place, where its last argument is the least result."""
         e = next((e for e in reversed(self.entries) if e.arrays[0].buf.storage is x.storage), None)
@@ -226,7 +233,7 @@ class Build:
         for e in reversed(self.entries):
             written = [a.buf.storage for a in e.arrays if a.write]
             idle = written and all(s.kind == "temp" and not s.keep and id(s) not in read for s in written)
-            if e.check is not None or e.commits or not idle:
+            if e.check is not None or e.host is not None or e.commits or not idle:
                 kept.append(e)
                 read.update(id(a.buf.storage) for a in e.arrays)
         return kept[::-1]

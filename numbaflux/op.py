@@ -37,6 +37,14 @@ class NonFiniteError(Error, ArithmeticError):
     """A loss or gradient that is not finite; nothing was changed."""
 
 
+class RankError(Error, RuntimeError):
+    """Ranks that disagree, or one that failed while others went on."""
+
+
+class RankLostError(RankError):
+    """A rank that has died, where the others can go on without it."""
+
+
 class GradientError(Error, ArithmeticError):
     """A gradient that is not what differences of the function say."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -42,7 +43,9 @@ class Plan:
 
     def __init__(self, build: Build) -> None:
         self.needed = build.needed()
-        self.groups = schedule(self.needed)
+        scheduled = schedule(self.needed)
+        self.groups = [g for g in scheduled if g.host is None]
+        self.hosts = [(g.wave, g.host) for g in scheduled if g.host is not None]
         self.build = build
         self.entries = [e for g in self.groups for e in g.entries]
         used = [a for e in self.entries for a in e.arrays if a.buf.storage.kind == "argument"]
@@ -55,24 +58,24 @@ class Plan:
             tiles[g.wave] += g.tiles
         self.serial = self.work < SERIAL or max((g.tiles for g in self.groups), default=1) == 1
         self.most = max(tiles.values(), default=1)  # more threads would find nothing to do
-        self.pace = Pace(self.work)
-        self.waves = 1 + max((g.wave for g in self.groups), default=-1)
+        self.pace = Pace(math.inf if self.hosts else self.work)  # waiting for others is not being late
+        self.waves = 1 + max((g.wave for g in scheduled), default=-1)
         self.calls = native().find([(e.kernel, e.signature) for e in self.entries]) if native().works else []
         self.offsets: dict[int, int] = {}
         self.private: dict[int, int] = {}
-        self._place()
+        self._place(scheduled)
         self.idle: list[Instance] = []
 
     def workers(self) -> int:
         """How many threads a call of this plan uses."""
         return 1 if self.serial or not self.calls else min(pool().now(), self.most)
 
-    def _place(self) -> None:
+    def _place(self, groups: Sequence[Group]) -> None:
         """Lifetimes by wave; what lives in one group only, tile by tile, is one buffer a worker."""
         uses: dict[int, list[tuple[Group, Entry, Array, int]]] = {}
         storages: dict[int, Storage] = {id(self.build.status.storage): self.build.status.storage}
         position = 0
-        for g in self.groups:
+        for g in groups:
             for e in g.entries:
                 position += 1
                 for a in e.arrays:
@@ -90,8 +93,7 @@ class Plan:
                 size = group.block * max(a.stride(group.rows) * a.buf.dtype.itemsize for _, _, a, _ in used)
                 own.append((key, used[0][3], used[-1][3], size))
             else:
-                always = s.keep or not used or s is self.build.status.storage
-                first, last = (0, self.waves) if always else (used[0][0].wave, max(u[0].wave for u in used))
+                first, last = (0, self.waves) if s.keep or not used else (used[0][0].wave, max(u[0].wave for u in used))
                 shared.append((key, first, last, s.nbytes))
         offsets, self.arena = place([life[1:] for life in shared])
         self.offsets = {life[0]: at for life, at in zip(shared, offsets, strict=True)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from .lowering import Array, Entry
 
 Pairs = list[tuple[Array, Array]]
+Host = Callable[[Any], None]
 
 
 @dataclass(eq=False)
@@ -27,6 +29,11 @@ class Group:
     @property
     def tiles(self) -> int:
         return -(-self.rows // self.block)
+
+    @property
+    def host(self) -> Host | None:
+        """What Python calls, where that is all there is to this group."""
+        return self.entries[0].host if self.entries else None
 
     def join(self, e: Entry, near: bool) -> bool:
         """Take an entry, if the tiles allow it. The block is a fixed one's, else that of the entry with most work."""
@@ -179,10 +186,12 @@ def _sink(groups: list[Group], home: dict[int, Group], order: Order) -> None:
 def _user(e: Entry, group: Group, home: dict[int, Group], order: Order) -> Group | None:
     """The group of the same tiles that an entry could stand in as well: before all that follow it."""
     after = order.later[id(e)]
-    if e.check is not None or e.commits or not after:
+    if e.check is not None or e.host is not None or e.commits or not after:
         return None
     first = min((home[id(t)] for t, _ in after), key=lambda g: g.wave)
-    if first.wave <= group.wave or first.mixed or first.rows != e.rows or (e.fixed and e.block != first.block):
+    if first.wave <= group.wave or first.host is not None or first.mixed or first.rows != e.rows:
+        return None
+    if e.fixed and e.block != first.block:
         return None
     for t, pairs in after:
         inside = home[id(t)] is first
@@ -195,9 +204,9 @@ def _user(e: Entry, group: Group, home: dict[int, Group], order: Order) -> Group
 
 
 def _fits(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:
-    """Whether an entry may stand in a group: none of its checks there, nothing that must be done before it, and nothing
-    for good beside what is not."""
-    if group.entries and group.entries[0].commits != e.commits:
+    """Whether an entry may stand in a group: none of its checks there, nothing that must be done before it, nothing
+    for good beside what is not, and Python's turn alone."""
+    if group.entries and (e.host or group.host or group.entries[0].commits != e.commits):
         return False
     inside = [p for p, _ in order.earlier[id(e)] if home[id(p)] is group]
     return not any(p.check is not None or p.number < e.after for p in inside)

@@ -65,7 +65,7 @@ def test_status_stops_the_waves_that_follow(monkeypatch):
         status[0] = status[0] or int(e.check is not None)
 
     monkeypatch.setattr(interpreter, "_run", one)
-    interpreter.interpret(groups, dict.fromkeys(id(e) for g in groups for e in g.entries), status)
+    interpreter.interpret(groups, 0, 99, dict.fromkeys(id(e) for g in groups for e in g.entries), status)
     stopped = next(g.wave for g in groups if any(e.check for e in g.entries))
     assert ran == [e for g in groups if g.wave <= stopped for e in g.entries]
     assert not any(e.commits for e in ran)

@@ -60,7 +60,8 @@ class Average(Follower):
 
     def follow(self, stage: Stage) -> None:
         for v in stage.vectors:
-            mean, p = (v.bufs[name] for name in (*stage.states(self.states), "params"))
+            first, last = v.own
+            mean, p = (v.bufs[name].part(first, last - first) for name in (*stage.states(self.states), "params"))
             stage.blend(mean, p, stage.numbers.part(HYPER.index("keep"), 2))
 
 

@@ -15,6 +15,7 @@ from ..tree import PARAM, Leaf, Moves, fields, layers, leaves, put, replaced
 from .around import Average, Scheduler, changed
 from .chain import AccumGrad, Transform
 from .rules import HYPER, START, Record, Rule, kind
+from .spread import Spread
 from .vectors import Segment, Stage, Vectors, up
 
 WORDS = len(HYPER)
@@ -28,9 +29,12 @@ class OptState:
     0
     """
 
-    def __init__(self, rule: Rule, vectors: dict[np.dtype[Any], Vectors]) -> None:
-        self.rule, self.vectors = rule, vectors
+    def __init__(self, rule: Rule, vectors: dict[np.dtype[Any], Vectors], spread: Spread | None = None) -> None:
+        self.rule, self.vectors, self.spread = rule, vectors, spread
+        self.world: Any = None if spread is None else spread.world  # the ranks that take part
+        self.given = repr(rule)  # what training began with, whatever schedules and nf.adjust make of it
         self.hyper = np.concatenate([m.hyper() for m in rule.members])  # one after another, WORDS numbers each
+        self.numbers = as_buf(self.hyper)
         self.version = 0  # counts what a plan depends on: frozen segments
         self.moved = False
         self._update: tuple[int, Plan] | None = None
@@ -55,7 +59,14 @@ class OptState:
 
     def lower(self, build: Build) -> None:
         """The entries of one update: in a chain, first a copy of the gradients for its members to change."""
-        numbers, members, vectors = as_buf(self.hyper), self.rule.members, list(self.vectors.values())
+        if self.spread is not None:
+            self.spread.before_update(build)
+        self._lower_rule(build)
+        if self.spread is not None:
+            self.spread.after_update(build)
+
+    def _lower_rule(self, build: Build) -> None:
+        numbers, members, vectors = self.numbers, self.rule.members, list(self.vectors.values())
         gradient = "scratch" if _changes_gradients(self.rule) else "grads"
         for i, member in enumerate(members):
             own = numbers.part(i * WORDS, WORDS)
@@ -67,6 +78,8 @@ class OptState:
 
     def run_update(self) -> None:
         """Apply the rule to the gradients that stand in the vectors."""
+        if self.spread is not None:
+            self.spread.update()
         if self._update is None or self._update[0] != self.version:
             build = Build()
             self.lower(build)
@@ -93,12 +106,15 @@ class OptState:
         return f"OptState({self.rule}, {counts})"
 
 
-def setup(rule: Rule, model: Any) -> OptState:
+def setup(rule: Rule | Spread, model: Any) -> OptState:
     """Prepare training: move the model's parameters into one flat vector and make the rule's state for them.
+
+    rule: nf.Adam() and the like, or nf.DistributedOptimizer(nf.Adam(), world).
 
     >>> setup(rule=__import__("numbaflux").Adam(), model={"w": np.ones(3, np.float32)})
     OptState(Adam(eta=0.001, beta=(0.9, 0.999), eps=1e-08), 3 parameters in 1 arrays, 0 frozen, step 0)
     """
+    spread, rule = (rule, rule.rule) if isinstance(rule, Spread) else (None, rule)
     got = kind(rule)
     cure = f"nf.OptimiserChain(nf.{got}(...), nf.Descent(...))" if isinstance(rule, Record) else ""
     expect(isinstance(rule, Rule), "setup", "rule", "a rule such as nf.Adam()", got, cure, DTypeError)
@@ -118,12 +134,15 @@ def setup(rule: Rule, model: Any) -> OptState:
     groups: dict[np.dtype[Any], list[list[Leaf]]] = {}
     for tied in found.values():
         groups.setdefault(tied[0].array.dtype, []).append(tied)
-    state = OptState(rule, {dtype: _vectors(rule, dtype, group) for dtype, group in groups.items()})
+    vectors = {dtype: _vectors(rule, dtype, group, spread) for dtype, group in groups.items()}
+    state = OptState(rule, vectors, spread)
     _hold(model, state)
+    if spread is not None:
+        spread.bind(state)
     return state
 
 
-def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]]) -> Vectors:
+def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]], spread: Spread | None) -> Vectors:
     """Vectors for some parameters, which become views of them."""
     segments, size = [], 0
     for first, *others in group:
@@ -133,14 +152,16 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]]) -> Vecto
     def vector(length: int = size) -> np.ndarray:
         return aligned(length * dtype.itemsize).view(dtype)
 
+    own = (0, size) if spread is None else spread.own(size)
     states = {}
     for i, member in enumerate(rule.members):
         for name in member.states:
-            state = states[_prefix(rule, i) + name] = vector()
+            state = states[_prefix(rule, i) + name] = vector(own[1] - own[0])
             start = member.start(name)
             for s in segments if start else ():  # what lies between them stays 0
-                s.of(state)[...] = start
-    vectors = Vectors(vector(), vector(), vector(size if _changes_gradients(rule) else 0), states, segments)
+                state[max(0, s.start - own[0]) : max(0, s.start + s.size - own[0])] = start
+    scratch = vector(size if _changes_gradients(rule) else 0)
+    vectors = Vectors(vector(), vector(), scratch, states, segments, own)
     for s, tied in zip(segments, group, strict=True):
         view = s.of(vectors.params)
         view[...] = tied[0].array

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -41,30 +42,28 @@ class Vectors:
     scratch: np.ndarray
     states: dict[str, np.ndarray]
     segments: list[Segment]
+    own: tuple[int, int]  # the stretch that this process updates, and has states of
     bufs: dict[str, Buf] = field(default_factory=dict)
     starts: dict[int, Segment] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.starts = {s.start: s for s in self.segments}
-        known = {"params": self.params, "grads": self.grads, "scratch": self.scratch, **self.states}
+        known = {"params": self.params, "grads": self.grads, "scratch": self.scratch}
         self.bufs = {name: as_buf(v) for name, v in known.items()}
+        for name, v in self.states.items():  # elements count from the start of the whole vector
+            self.bufs[name] = replace(as_buf(v), offset=-self.own[0] * v.itemsize)
 
     def buf(self, name: str, s: Segment) -> Buf:
         return self.bufs[name].part(s.start, *s.shape)
 
     def runs(self, wanted: Callable[[Segment], bool] = lambda s: True) -> Iterator[tuple[int, int]]:
-        """Stretches of wanted segments that are not frozen."""
-        start = end = 0
-        for s in self.segments:
-            skip = s.frozen or not wanted(s)
-            if skip:
-                if end > start:
-                    yield start, end
-                start = s.start + up(s.size)
-            end = s.start + up(s.size)
-            start = end if skip else start
-        if end > start:
-            yield start, end
+        """Stretches of wanted segments that are not frozen, within its own."""
+        first, last = self.own
+        for _, run in groupby(self.segments, key=lambda s: not s.frozen and wanted(s)):
+            some = list(run)
+            start, end = max(first, some[0].start), min(last, some[-1].start + up(some[-1].size))
+            if end > start and not some[0].frozen and wanted(some[0]):
+                yield start, end
 
 
 def up(n: int) -> int:

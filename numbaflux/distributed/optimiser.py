@@ -1,0 +1,343 @@
+"""DistributedOptimizer: a rule whose gradients are the mean over all ranks."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..lowering import Buf, Build, whole
+from ..op import DTypeError, NonFiniteError, PlanError, RankError, ShapeError, expect
+from ..optim import OptState, Rule
+from ..optim.chain import Norm
+from ..optim.layerwise import LAMB, Muon
+from ..optim.rules import kind
+from ..optim.spread import Spread
+from ..optim.vectors import Vectors, up
+from ..ranges import check
+from ..rng import Generator
+from ..session import Session
+from ..tree import Moves, replaced
+from .join import WIRES, Tree, sum_by_tree, sum_packed
+from .overlap import Courier
+from .world import World
+
+LEFT_OUT = -1  # in the status of a plan: no update this time
+WHOLE = (Norm, LAMB, Muon)  # what needs more of a gradient than the element
+
+
+class DistributedOptimizer(Spread):
+    """A rule for all ranks of a world: nf.setup(DistributedOptimizer(nf.Adam(1e-3), world), model).
+
+    A step's loss and gradients are the means over the batches of all ranks, which must be of one size; so every rank
+    makes the same update, and a NaN, a wrong label or another failure of one rank raises on all of them.
+
+    accumulate: steps whose gradients are added up before one update (their mean). bucket: MiB of gradients that are
+    summed at a time. overlap: whether a thread sums them while the backward pass runs; None: where MPI lets threads
+    call it and ranks have a core to spare. wire: "float16" or "bfloat16" sends 16 bits an element (float32 models).
+    sharded: each rank keeps the optimiser's vectors for its share of the parameters alone, and updates that (ZeRO-1:
+    Rajbhandari et al. 2020); for rules that see an element at a time.
+    deterministic: True, or a number of shards, 8 for True: the global batch is cut into so many, whose gradients are
+    added by a fixed tree: the same bits on any number of ranks that divides it, all powers of 2. A random draw is then
+    that of a shard, and layers that keep running statistics are refused.
+    compare: updates between two comparisons of the parameters of all ranks; 0: never.
+
+    >>> import numbaflux as nf
+    >>> with nf.distributed.init() as world:
+    ...     model = nf.Dense(2, 1)
+    ...     state = nf.setup(DistributedOptimizer(nf.Adam(1e-3), world), model)
+    >>> state.world
+    World(rank 0 of 1)
+    """
+
+    def __init__(
+        self, rule: Rule, world: World, accumulate: int = 1, bucket: float = 8.0, overlap: bool | None = None,
+        wire: str | None = None, sharded: bool = False, deterministic: bool | int = False, compare: int = 1000,
+    ) -> None:  # fmt: skip
+        where = "DistributedOptimizer"
+        expect(isinstance(rule, Rule), where, "rule", "a rule such as nf.Adam()", kind(rule), error=DTypeError)
+        expect(isinstance(world, World), where, "world", "what nf.distributed.init() returned", kind(world),
+               error=DTypeError)  # fmt: skip
+        expect(wire is None or wire in WIRES, where, "wire", f"None, {' or '.join(map(repr, WIRES))}", repr(wire))
+        self.rule, self.world, self.wire, self.sharded = rule, world, wire, bool(sharded)
+        self.accumulate = int(check(f"{where}.accumulate", accumulate))
+        self.compare = int(check(f"{where}.compare", compare))
+        self.bucket = int(check(f"{where}.bucket", bucket) * 2**20)
+        self.shards = int(check(f"{where}.deterministic", 8 if deterministic is True else deterministic or 1))
+        self.fixed = deterministic is not False
+        self._check_together()
+        self.fit()
+        self.overlap = (world.threads and world.spare) if overlap is None else bool(overlap)
+        self.overlap = self.overlap and world.size > 1 and not (self.fixed or self.sharded)
+        self.kept = 0  # gradients that are added up and wait
+        self.collecting, self.at = False, 0  # whether this run only adds up gradients; which part of the batch it is of
+        self.seeds: dict[tuple[int, int], int] = {}
+        self.losses: list[float] = []
+
+    def _check_together(self) -> None:
+        where = "DistributedOptimizer"
+        others = {"wire": self.wire, "sharded": self.sharded, "accumulate": self.accumulate > 1}
+        beside = [name for name, on in others.items() if on]
+        expect(not (self.fixed and beside), where, "deterministic", f"without {', '.join(beside)}", "with")
+        expect(not (self.sharded and self.wire), where, "wire", "None where sharded=True", repr(self.wire))
+        seen = [type(m).__name__ for m in self.rule.members if isinstance(m, WHOLE)]
+        good = not (self.sharded and self.world.survive)
+        expect(good, where, "sharded", "False where ranks may die: their share would be lost", "True")
+        good = not (self.sharded and seen)
+        expect(good, where, "sharded", "False for rules that need whole gradients", f"True with {seen}")
+
+    def fit(self) -> None:
+        """Follow the size of the world: now, and after some of its ranks were lost."""
+        size = self.world.size
+        good = not self.fixed or (self.shards % size == 0 and math.log2(self.shards) % 1 == 0 == math.log2(size) % 1)
+        expected = f"a power of 2 and a multiple of {size} ranks, these a power of 2 too"
+        expect(good, "DistributedOptimizer", "deterministic", expected, self.shards)
+        self.parts = self.shards // size if self.fixed else 1
+        Moves.count += 1  # plans hold the share of a rank
+
+    def __repr__(self) -> str:
+        return f"DistributedOptimizer({self.rule}, {self.world})"
+
+    # ---------------------------------------------------------------------------------------------- what setup asks
+
+    @property
+    def share(self) -> float:
+        return 1.0 / (self.world.size * self.parts * self.accumulate)
+
+    def own(self, size: int) -> tuple[int, int]:
+        if not self.sharded:
+            return 0, size
+        counts = self._counts(size)
+        start = sum(counts[: self.world.rank])
+        return start, start + counts[self.world.rank]
+
+    def _counts(self, size: int) -> list[int]:
+        """Elements of a vector that each rank updates, where they are shared out."""
+        each = up(-(-size // self.world.size))
+        return [max(0, min(each, size - rank * each)) for rank in range(self.world.size)]
+
+    def bind(self, state: OptState) -> None:
+        self.state, self.vectors = state, list(state.vectors.values())
+        self.sums: list[np.ndarray] | None = None  # of gradients that wait
+        self.tree, self.courier = Tree(), Courier()
+        good = self.wire is None or all(v.params.dtype == np.float32 for v in self.vectors)
+        expect(good, "DistributedOptimizer", "wire", "None for a model that is not float32", repr(self.wire))
+
+    def gathered(self, v: Vectors, name: str) -> np.ndarray:
+        if not self.sharded:
+            return v.states[name]
+        out = np.zeros_like(v.params)
+        out[slice(*v.own)] = v.states[name]
+        self.world.fill(out, self._counts(out.size))
+        return out
+
+    # ----------------------------------------------------------------------------------------- what a plan is made of
+
+    def part(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self._cut(args, 0)
+
+    def accept(self, session: Session) -> None:
+        good = not (self.fixed and session.changes)
+        expect(good, "DistributedOptimizer", "model", "without running statistics where deterministic is on",
+               "one with a BatchNorm or the like", "use nf.GroupNorm or nf.LayerNorm", PlanError)  # fmt: skip
+
+    def before_checks(self, build: Build, loss: Buf, samples: int) -> None:
+        value, grads = whole(loss, write=True), [whole(v.bufs["grads"], write=True) for v in self.vectors]
+        if self.overlap:
+            build.host(lambda instance: self._begin(instance, loss, samples), value)
+            for i, (v, start, end) in enumerate(self._buckets()):
+                part = whole(v.bufs["grads"].part(start, end - start), write=True)
+                build.host(partial(self._ready, i), whole(loss), part)
+        build.host(lambda instance: self._join(instance, loss, samples), value, *grads)
+
+    def before_update(self, build: Build) -> None:
+        build.after = len(build.entries)
+        names = ("grads", "scratch", "params")
+        written = [v.bufs[name] for v in self.vectors for name in names if v.bufs[name].size]
+        build.host(self._keep, *(whole(b, write=True) for b in (self.state.numbers, *written)), commits=True)
+        build.after = 0
+
+    def after_update(self, build: Build) -> None:
+        build.after = len(build.entries)
+        if self.sharded:
+            written = [whole(v.bufs["params"], write=True) for v in self.vectors]
+            build.host(self._spread_out, *written, commits=True)
+        build.after = 0
+
+    # ------------------------------------------------------------------------------------------- while a plan runs
+
+    def run(self, once: Callable[..., Any], arrays: Sequence[np.ndarray], generators: Sequence[Generator]) -> Any:
+        before = [g.state for g in generators]
+        outs = None
+        try:
+            for at in range(self.parts):
+                self._next(at)
+                for g, (seed, counter) in zip(generators, before, strict=True):
+                    g.state = self._stream(seed), counter
+                outs = once(self._cut(arrays, at))
+        finally:
+            self.at, self.losses = 0, []
+            for g, (seed, _) in zip(generators, before, strict=True):
+                g.words[0] = seed
+        self._compare()
+        return outs
+
+    def _cut(self, args: Sequence[Any], at: int) -> Any:
+        """A part of the batch of this rank."""
+        if self.parts == 1:
+            return args
+
+        def leaf(path: str, kind: str, x: Any) -> Any:
+            if not isinstance(x, np.ndarray) or x.ndim == 0:
+                return x
+            size, rest = divmod(len(x), self.parts)
+            cure = f"a batchsize that {self.shards} divides"
+            expect(rest == 0, "step", "a rank's batch", f"a multiple of {self.parts} shards", len(x), cure, ShapeError)
+            return x[at * size : (at + 1) * size]
+
+        return type(args)(replaced(arg, leaf) for arg in args)  # type: ignore[call-arg]
+
+    def _stream(self, seed: int) -> int:
+        """The seed for what this rank, or shard, draws."""
+        shard = self.world.rank * self.parts + self.at
+        if not self.fixed and shard == 0:
+            return seed
+        if (seed, shard) not in self.seeds:
+            self.seeds[seed, shard] = Generator(seed).child(shard).state[0]
+        return self.seeds[seed, shard]
+
+    def _next(self, at: int) -> None:
+        """Before each run: which part of the batch it is of, and whether it only adds up gradients."""
+        self.at = at
+        waits = not self.world.syncing or self.kept + 1 < self.accumulate
+        self.collecting = at + 1 < self.parts if self.fixed else waits
+
+    def _buckets(self) -> list[tuple[Vectors, int, int]]:
+        """Stretches of the gradients in the order in which they are summed: those of the last layers first."""
+        found = []
+        for v in self.vectors:
+            each = max(1, self.bucket // v.grads.itemsize)
+            ends = range(v.grads.size, 0, -each)
+            found += [(v, max(0, end - each), end) for end in ends]
+        return found
+
+    def _begin(self, instance: Any, loss: Buf, samples: int) -> None:
+        """The loss is known: the thread may begin to talk."""
+        self.sending = not self.collecting
+        if self.sending:
+            value = float(instance.view(loss).reshape(())[()])
+            sums = [partial(self._sum, v.grads[start:end]) for v, start, end in self._buckets()]
+            self.courier.begin([partial(self._meet, value, samples, instance.error()), *sums])
+            self.courier.release(0)
+
+    def _ready(self, i: int, instance: Any) -> None:
+        """A bucket's gradients are there."""
+        if self.sending:
+            self._add_kept(*self._buckets()[i])
+            self.courier.release(1 + i)
+
+    def _join(self, instance: Any, loss: Buf, samples: int) -> None:
+        """Gradients and loss become those of all ranks."""
+        value = instance.view(loss).reshape(())
+        self.losses.append(float(value[()]))
+        if self.collecting:
+            return
+        if self.overlap:
+            self.courier.finish()
+        else:
+            self._meet(math.fsum(self.losses) / self.parts, samples, instance.error())
+            self._sum_all()
+        self.world.confirm("a training step")
+        value[...] = self.mean
+
+    def _meet(self, loss: float, samples: int, error: BaseException | None) -> None:
+        """All ranks are at the same step, with batches of one size, and none has failed."""
+        found = self.world.meet("a training step", [float(error is not None), samples, loss])
+        failed = np.flatnonzero(found[:, 0])
+        if failed.size:
+            first = int(failed[0])
+            text = self.world.share(str(error or ""), first)
+            raise error or RankError(f"step: rank {first} failed: {text}")
+        uneven = np.flatnonzero(found[:, 1] != found[0, 1]).tolist()
+        first, other = (0, uneven[0]) if uneven else (0, 0)
+        got = f"{found[first, 1]:.0f} samples on rank 0 and {found[other, 1]:.0f} on rank {other}"
+        cure = "nf.DataLoader(..., world=world)"
+        expect(not uneven, "step", "batches of all ranks", "of one size", got, cure, RankError)
+        self.mean = math.fsum(found[:, 2].tolist()) / self.world.size
+
+    def _sum(self, part: np.ndarray) -> None:
+        if self.wire is None:
+            self.world.sum(part, "gradients")
+        else:
+            sum_packed(self.world, part, self.wire)
+
+    def _sum_all(self) -> None:
+        if self.fixed:
+            self.tree.add([v.grads for v in self.vectors])
+            for v, total in zip(self.vectors, self.tree.total(), strict=True):
+                v.grads[...] = total
+                sum_by_tree(self.world, v.grads)
+            return
+        for v, start, end in self._buckets():
+            self._add_kept(v, start, end)
+            if not self.sharded:
+                self._sum(v.grads[start:end])
+        finite = math.isfinite(self.mean)  # else the check of the loss says so, on all ranks
+        for v in self.vectors if self.sharded and finite else ():
+            mine = np.empty(v.own[1] - v.own[0], v.grads.dtype)
+            self.world.scatter_sum(v.grads, mine, self._counts(v.grads.size))
+            bad = self.world.any(not np.isfinite(mine).all())
+            if bad:
+                raise NonFiniteError("step: gradients must be finite, got NaN or Inf; nothing was changed")
+            v.grads[slice(*v.own)] = mine
+
+    def _add_kept(self, v: Vectors, start: int, end: int) -> None:
+        if self.kept and self.sums is not None:
+            v.grads[start:end] += self.sums[self.vectors.index(v)][start:end]
+
+    def _keep(self, instance: Any) -> None:
+        """Where gradients are only added up: no update this time."""
+        if instance.status[0]:
+            return
+        if not self.collecting:
+            self.kept = 0
+            return
+        grads = [v.grads for v in self.vectors]
+        if self.fixed:
+            self.tree.add(grads)
+        else:
+            self.sums = self.sums or [np.empty_like(g) for g in grads]
+            for total, g in zip(self.sums, grads, strict=True):
+                np.add(total, g, out=total) if self.kept else np.copyto(total, g)
+            self.kept += 1
+        instance.status[0] = LEFT_OUT
+
+    def _spread_out(self, instance: Any) -> None:
+        """Each rank's parameters for all."""
+        if not instance.status[0]:
+            for v in self.vectors:
+                self.world.fill(v.params, self._counts(v.params.size))
+
+    def update(self) -> None:
+        cure = "nf.compile(loss, model, opt_state)"
+        expect(not self.fixed, "update", "deterministic", "False", "True", cure, PlanError)
+        self._next(0)
+        for v in self.vectors:
+            v.grads *= self.share
+        if self.collecting:
+            return
+        self._meet(0.0, 0, None)
+        self._sum_all()
+        bad = not all(np.isfinite(v.grads[slice(*v.own)]).all() for v in self.vectors)
+        expect(not bad, "update", "gradients", "finite", "NaN or Inf; nothing was changed", error=NonFiniteError)
+
+    def _compare(self) -> None:
+        """Now and then: ranks that do not have the same parameters any more are no training."""
+        step = self.state.step
+        if self.compare and self.world.size > 1 and step % self.compare == 0 and not self.kept:
+            crc = [zlib.crc32(v.params) for v in self.vectors]
+            self.world.same(repr(crc).encode(), f"parameters after step {step}")
