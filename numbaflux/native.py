@@ -80,21 +80,29 @@ class Native:
 
     def objects(self, wanted: dict[str, What], many: float = inf) -> Iterator[tuple[str, bytes]]:
         """Object files by name, read where the cache has them; the others are compiled and kept, which is said where
-        they are many."""
+        they are many. Of several processes that start together (ranks) one compiles, and the others read."""
         absent = dict(wanted)
-        for name in wanted:
+        yield from self._kept(absent)
+        if not absent:
+            return
+        with self.store.alone():
+            yield from self._kept(absent)
+            if len(absent) >= many:
+                words = f"numbaflux: compiling {len(absent)} kernels, once for this machine (numbaflux cache warm: all)"
+                print(words, file=sys.stderr, flush=True)
+            for name, code in build_all(absent, pool().allowed):
+                self.store.tell("built", name)
+                self.store.write(name, {name: code})
+                yield name, code
+
+    def _kept(self, absent: dict[str, What]) -> Iterator[tuple[str, bytes]]:
+        """Those that the cache has, which are then no longer absent."""
+        for name in list(absent):
             found = self.store.read(name)
             if found is not None and found.keys() == {name}:
                 self.store.tell("hit", name)
                 del absent[name]
                 yield name, found[name]
-        if len(absent) >= many:
-            words = f"numbaflux: compiling {len(absent)} kernels, once for this machine (numbaflux cache warm: all)"
-            print(words, file=sys.stderr, flush=True)
-        for name, code in build_all(absent, pool().allowed):
-            self.store.tell("built", name)
-            self.store.write(name, {name: code})
-            yield name, code
 
     def _load(self, objects: Objects) -> None:
         features()  # starts LLVM

@@ -9,15 +9,20 @@ site's).
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 MAGIC = b"NUMBAFLUX-OBJ-1\n"
 SUFFIX = ".nfo"
+PATIENCE = 600.0  # seconds to wait for another process that compiles: more than it takes for all kernels
 HEAD = len(MAGIC) + 8 + 32
 Objects = dict[str, bytes]
 
@@ -65,6 +70,15 @@ def home() -> Path:
     named = os.environ.get("NUMBAFLUX_CACHE_DIR")
     root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(named) if named else Path(root) / "numbaflux"
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Whether nobody else holds the file now, and this process does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Store:
@@ -129,6 +143,21 @@ class Store:
                 raise
         except OSError:
             self.tell("unwritten", name)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only process that compiles into this folder; the system lets go where a process dies. A file system
+        without locks, or one that is slower than PATIENCE, costs no more than work done twice."""
+        if self.folder is None:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                file = stack.enter_context(open(self.folder / ".lock", "ab"))
+                end = time.monotonic() + PATIENCE
+                while not _locked(file) and time.monotonic() < end:
+                    time.sleep(0.05)
+            yield
 
     def files(self) -> Iterator[Path]:
         """The containers of the writable directory."""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from hypothesis import given
@@ -198,6 +199,40 @@ for i in range(60):
     assert found is not None and len(set(found["a"])) == 1 and len(found["a"]) == 50_000
 assert not rejected
 """
+
+
+def test_one_process_at_a_time_compiles(folder):
+    code = f"""
+    import os, sys, time
+    from pathlib import Path
+    from numbaflux.objects import Store
+    store = Store(Path({str(folder)!r}), [])
+    with store.alone():
+        print("in", flush=True)
+        time.sleep(0.5)
+        print("out", flush=True)
+    """
+    read, write = os.pipe()
+    running = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=write) for _ in range(3)]
+    os.close(write)
+    with open(read) as said:
+        assert said.read().split() == ["in", "out"] * 3
+    assert all(one.wait() == 0 for one in running)
+
+
+def test_a_process_that_dies_or_is_slow_keeps_nobody_waiting(folder, monkeypatch):
+    one, other = Store(folder, []), Store(folder, [])
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    with one.alone(), other.alone():  # after PATIENCE
+        pass
+    with pytest.raises(KeyError), one.alone():
+        raise KeyError
+    monkeypatch.setattr(module, "PATIENCE", 1e9)
+    with other.alone():
+        pass
+    monkeypatch.setattr(module.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
+    with one.alone(), other.alone():
+        pass
 
 
 def test_several_processes_write_one_name_and_each_finds_a_whole_file(folder):
