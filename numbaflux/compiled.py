@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .constants import without_constants
+from .fixed import fixed as as_fixed
 from .grad import backward, differentiable, scalar_loss
 from .instance import STAGED, Instance
 from .lowering import Array, Buf, Num, Storage, argument, cut, samples, whole
@@ -28,8 +30,8 @@ KEPT = 16  # plans a compiled function keeps, by the shapes of its arguments
 class Compiled:
     """A function with its plans, by the shapes of its arguments."""
 
-    def __init__(self, f: Callable[..., Any]) -> None:
-        self.f = f
+    def __init__(self, f: Callable[..., Any], fixed: bool = False) -> None:
+        self.f, self.fixed = f, fixed
         self.programs: OrderedDict[Any, Any] = OrderedDict()
         self.last: Any = None
         self.moves = Moves.count
@@ -124,7 +126,7 @@ class Predictor(Planned):
         program.commit(session)
         self.alone = owner.alone if session.changes or session.draws else None
         self.keep = program
-        self.plan = Plan(program.build)
+        self.plan = Plan(without_constants(program.build) if owner.fixed else program.build)
         self.single = isinstance(self.result, Value)
 
     @staticmethod
@@ -297,12 +299,16 @@ class StepProgram(Planned):
         return outs
 
 
-def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None) -> Any:
+def compile(
+    f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None, fixed: bool = False
+) -> Any:
     """f as one native call: compile(f) for any pure function or model; compile(loss, model, opt_state) for a
     training step.
 
     loss(model, *batch) -> scalar or (scalar, aux). Plans are made at the first call with new shapes; arrays that the
     function uses are read where they are, so changes in place are seen.
+    fixed: f is a model, and stays as it is now: what depends on its arrays alone is made once, and a BatchNorm behind a
+    Dense or Conv becomes a part of it. For inference; faster, and rounded otherwise than the model itself.
 
     >>> double = compile(lambda x: x + x)
     >>> double(np.ones(3, np.float32)).tolist()
@@ -310,7 +316,8 @@ def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None
     """
     expect(callable(f), "compile", "f", "a function or model", type(f).__name__, error=DTypeError)
     if model is None and opt_state is None:
-        return Compiled(f)
+        return Compiled(as_fixed(f), fixed=True) if fixed else Compiled(f)
+    expect(not fixed, "compile", "fixed", "False for a training step", "True")
     good = isinstance(opt_state, OptState) and model is not None
     expect(
         good, "compile", "opt_state", "what nf.setup returned for the model", type(opt_state).__name__, error=DTypeError

@@ -169,7 +169,7 @@ def _fresh(f: Any) -> Compiled:
     expect(callable(f), "profile", "f", "a function, model or step", type(f).__name__, error=DTypeError)
     if isinstance(f, Step):
         return Step(f.f, f.model, f.opt_state)
-    return Compiled(f.f if isinstance(f, Compiled) else f)
+    return Compiled(f.f, f.fixed) if isinstance(f, Compiled) else Compiled(f)
 
 
 def _name(f: Any) -> str:
@@ -231,7 +231,7 @@ def _summary(
     times = np.median(sums, axis=0)
     wave_of = np.array([g.wave for g in plan.groups for _ in g.entries], np.int64)
     waves = []
-    for wave in range(plan.waves):
+    for wave in dict.fromkeys(wave_of.tolist()):  # others are turns of Python, of which there are no records
         own = wave_of[entry] == wave
         long = [(r[own, 1].max() - r[own, 0].min()) / 1e3 for _, r in calls]
         busy = [one[wave_of == wave].sum() for one in sums]

@@ -41,11 +41,12 @@ def model_of(case: Training) -> Any:
     return model
 
 
-def step_of(case: Training) -> tuple[Any, np.ndarray, np.ndarray]:
-    """A compiled step, not called yet; x and y."""
+def step_of(case: Training, rule: nf.Rule | None = None) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A compiled step, not called yet; x and y. rule: in place of Adam."""
     model = model_of(case)
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
-    return nf.compile(lambda m, x, y: loss(m(x), y), model, nf.setup(nf.Adam(case.rate), model)), *case.data()
+    state = nf.setup(rule or nf.Adam(case.rate), model)
+    return nf.compile(lambda m, x, y: loss(m(x), y), model, state), *case.data()
 
 
 def training(case: Training) -> Call:
@@ -54,7 +55,7 @@ def training(case: Training) -> Call:
 
 
 def inference(case: Inference) -> Call:
-    predict = nf.compile(nf.testmode(model_of(case.model)))
+    predict = nf.compile(model_of(case.model), fixed=True)
     x, _ = case.model.data()
     return lambda: predict(x)
 
