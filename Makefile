@@ -3,21 +3,25 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 
-.PHONY: help quickstart test long lint format docs-check against-torch bench bench-check bench-peers bench-layers bench-growth clean
+.PHONY: help quickstart test test-mpi test-slurm long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
 	@echo "make test         every test (ARGS='...' goes to pytest)"
+	@echo "make test-mpi     only the tests of several ranks: MPICH, Open MPI, two hosts (root and iproute2)"
+	@echo "make test-slurm   only the tests under a Slurm of two nodes on this machine (Slurm and munge)"
 	@echo "make long         every test, the long ones too"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make docs-check   only the code in README, docs and docstrings"
 	@echo "make against-torch  500 configurations of each layer beside PyTorch (installs it)"
+	@echo "make soak         trainings killed 200 times at random moments, each to end with the same bits (KILLS=200)"
 	@echo "make bench        benchmarks of the working tree by asv (ARGS='--quick -b Kernels' goes to asv run)"
 	@echo "make bench-check  that benchmarks are well formed, and that some of each file run"
 	@echo "make bench-peers  side by side with PyTorch, JAX and ONNX Runtime (installs them into .venv-peers)"
 	@echo "make bench-layers a training step of every layer beside PyTorch's (installs it)"
 	@echo "make bench-growth time over batch, width, depth, image size, length and threads (installs PyTorch)"
+	@echo "make bench-ranks  several ranks: beside threads, a model of many, what hides on a slow cable (root, iproute2)"
 	@echo "make clean        remove .venv, .venv-peers, builds and caches"
 
 quickstart: .venv/installed
@@ -27,6 +31,10 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(BIN)/numbaflux cache warm
 	$(BIN)/python -m pytest $(ARGS)
+
+test-mpi test-slurm: .venv/installed
+	$(BIN)/numbaflux cache warm
+	$(BIN)/python -m pytest tests/$(subst test-,,$@) $(ARGS)
 
 long: .venv/installed
 	$(BIN)/numbaflux cache warm
@@ -48,6 +56,11 @@ against-torch: .venv/peers
 	$(BIN)/numbaflux cache warm
 	NUMBAFLUX_LONG=1 $(BIN)/python -m pytest tests/test_against_torch.py $(ARGS)
 
+KILLS = 200
+soak: .venv/installed
+	$(BIN)/numbaflux cache warm
+	$(BIN)/python -m tests.soak $(KILLS)
+
 # asv asks for this machine's name and CPU unless they are written down.
 MACHINE = $(HOME)/.asv-machine.json
 $(MACHINE): | .venv/installed
@@ -58,7 +71,7 @@ bench: .venv/installed $(MACHINE)
 	$(BIN)/asv run --python=same $(ARGS)
 
 # A benchmark that fails makes asv end with 2, one that cannot be imported with 1.
-CHECKED = softmax|mlp_small|mlp_mnist|10 thousand|first step|EmptyCache|peakmem_import|Digits
+CHECKED = softmax|mlp_small|mlp_mnist|10 thousand|first step|EmptyCache|peakmem_import|Digits|Ranks.*lenet
 bench-check: .venv/installed $(MACHINE)
 	$(BIN)/asv check --python=same
 	$(BIN)/asv run --python=same --quick --show-stderr --bench '$(CHECKED)'
@@ -73,6 +86,10 @@ bench-layers: .venv/peers
 bench-growth: .venv/peers
 	$(BIN)/python -m benchmarks.threads --write
 	$(BIN)/python -m benchmarks.growth --write --check $(ARGS)
+
+bench-ranks: .venv/installed
+	$(BIN)/numbaflux cache warm
+	$(BIN)/python -m benchmarks.ranks --write --check $(ARGS)
 
 clean:
 	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

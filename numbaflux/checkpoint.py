@@ -41,7 +41,7 @@ FUNCTIONS: tuple[Any, ...] = (
     *PADDINGS, *UPSAMPLINGS.values(), pixel_shuffle, pixel_unshuffle, dot_product_attention,
 )  # fmt: skip
 OWN: dict[str, Any] = {one.__qualname__: one for one in (*LAYERS, *FUNCTIONS)}
-UNFIELDED = {"_held", "_holder"}  # what an optimiser state leaves in a layer
+UNFIELDED = {"_held", "_holder", "_world"}  # what an optimiser state, or sync_batchnorm, leaves in a layer
 MODEL = "model."  # before the names of the model's tensors, where a file holds a training
 LAWFUL = re.compile(rf"{PART}(\.{PART}){{0,15}}")
 

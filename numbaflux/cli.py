@@ -1,13 +1,15 @@
-"""The numbaflux command: info, inspect, predict, profile, convert, cache. Bad input is one line on stderr and exit
-code 2."""
+"""The numbaflux command: info, doctor, inspect, predict, profile, convert, cache, slurm. Bad input is one line on
+stderr and exit code 2."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,19 +18,36 @@ import numpy as np
 from . import __version__
 from .compiled import compile
 from .convert import convert
+from .doctor import examine
 from .files import check_folder, replacing
 from .info import facts
 from .layers import Embedding, EmbeddingBag
 from .native import native, set_num_threads
-from .op import DTypeError, Error, FileFormatError, PlanError, ShapeError, expect
+from .op import Error, FileFormatError, PlanError, expect
 from .optim import Adam, setup
+from .predict import dtype_of, predict
 from .profile import profile
+from .ranges import check
 from .rng import Generator
+from .slurm import Job, held, memory, resident, script
 from .tree import PARAM, arrays, leaves
 
-ROWS = 4096  # samples predicted at once
-FORMATS = (".npy", ".csv")
 PICTURES = (".png", ".svg", ".pdf")
+SLURM = (
+    ("--nodes", "N", str, "1 unless told; 1-2: one or two, so that the job goes on without a node that is lost"),
+    ("--ranks-per-node", "N", int, "processes of a node: one for each NUMA domain unless told"),
+    ("--cpus", "N", int, "CPUs of a process; unless told nodes are taken whole and shared out"),
+    ("--time", "LIMIT", str, "of one run, as Slurm writes it: 1:00:00 unless told"),
+    ("--job-name", "NAME", str, "that of the program unless told"),
+    ("--partition", "NAME", str, "where to run"),
+    ("--account", "NAME", str, "who pays"),
+    ("--gpus", "N", int, "GPUs of a node"),
+    ("--array", "NUMBERS", str, "a job for each, such as 0-8 or 0-99%%4: the program reads SLURM_ARRAY_TASK_ID"),
+    ("--signal", "SECONDS", int, "before the limit, in which ranks write the checkpoint: 120 unless told"),
+    ("--max-restarts", "N", int, "after so many it is given up: 20 unless told"),
+    ("--venv", "DIR", str, "a virtual environment to activate"),
+    ("--container", "FILE", str, "an image of Apptainer to run in"),
+)  # option, what it takes, its type, help; defaults are those of Job
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,15 +58,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C.
+    """Run the command line; returns the exit code: 0, 1 where doctor finds a fault, 2 for bad input, 130 after Ctrl-C.
 
     >>> main(["info"])  # doctest: +ELLIPSIS
     numbaflux ...
     0
     """
     arguments = _parser().parse_args(argv)
+    arguments.line = sys.argv[1:] if argv is None else argv
     try:
-        arguments.run(arguments)
+        code: int = arguments.run(arguments) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (head, say) has seen enough; what is left has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    return code
 
 
 def _parser() -> _Parser:
@@ -66,12 +86,13 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"numbaflux {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def add(run: Callable[[argparse.Namespace], None], name: str, text: str, *examples: str) -> _Parser:
+    def add(run: Callable[[argparse.Namespace], int | None], name: str, text: str, *examples: str) -> _Parser:
         command = _described(commands.add_parser(name, help=text), text, *(f"{name} {words}" for words in examples))
         command.set_defaults(run=run)
         return command
 
     add(_info, "info", "show CPU, threads, versions and the kernel cache", "")
+    add(_doctor, "doctor", "look for faults of this machine, its MPI and its launcher", "")
     command = add(_inspect, "inspect", "show what is in a file, without loading it", "model.h5")
     command.add_argument("file", metavar="FILE", help="a file that nf.save wrote")
     examples = "model.h5 x.npy -o y.npy", "model.h5 table.csv -o y.csv"
@@ -96,6 +117,7 @@ def _parser() -> _Parser:
     command.add_argument("--name", metavar="PATH=NAME", type=_pair, action="append", default=[], help=text)
     command = add(_cache, "cache", "compile all kernels, show where they are kept, or remove them", "warm", "clear")
     command.add_argument("action", choices=["warm", "path", "clear"], help="warm: compile; path: show; clear: remove")
+    _add_slurm(add)
     return parser
 
 
@@ -114,6 +136,39 @@ def _add_profile(add: Callable[..., _Parser]) -> None:
     command.add_argument("--plot", metavar="FILE", help="write a picture of it: .png, .svg or .pdf; needs matplotlib")
 
 
+def _add_slurm(add: Callable[..., _Parser]) -> None:
+    text = "print a batch script for Slurm: it trains, at the time limit it stops and goes on in a new run"
+    lines = (
+        "slurm script train.py --epochs 40",
+        "slurm script --nodes 4 --time 12:00:00 --mpi pmix --venv ~/venv train.py > job.sh",
+        "slurm script --ranks-per-node 2 --cpus 8 --model model.h5 --input-shape 64,28,28,1 train.py",
+    )
+    group = add(_slurm, "slurm", text, *(line.removeprefix("slurm ") for line in lines))
+    actions = group.add_subparsers(required=True, metavar="script", parser_class=_Parser)
+    command = _described(actions.add_parser("script", help=text), text, *lines)
+    for option, metavar, kind, words in SLURM:
+        command.add_argument(option, metavar=metavar, type=kind, default=argparse.SUPPRESS, help=words)
+    words = "pmi2 (unless told): MPICH, Intel MPI, MVAPICH; pmix: Open MPI"
+    command.add_argument("--mpi", choices=["pmi2", "pmix"], default=argparse.SUPPRESS, help=words)
+    action, words = argparse.BooleanOptionalAction, "go back to the queue at the time limit: so unless told"
+    command.add_argument("--requeue", action=action, default=argparse.SUPPRESS, help=words)
+    words = "a module to load; as often as needed"
+    command.add_argument("--module", metavar="NAME", action="append", default=[], help=words)
+    words = "a variable to set; as often as needed"
+    command.add_argument("--env", metavar="NAME=VALUE", type=_variable, action="append", default=[], help=words)
+    either = command.add_mutually_exclusive_group()
+    words = "memory of a node, such as 64G: all of a whole node unless told"
+    either.add_argument("--memory", metavar="SIZE", default=argparse.SUPPRESS, help=words)
+    words = "a file that nf.save wrote: memory is what a training step of it needs, by Adam"
+    either.add_argument("--model", metavar="FILE", help=words)
+    words = "of a batch of one rank, its samples first: numbers with commas between; with --model"
+    command.add_argument("--input-shape", metavar="SHAPE", type=_shape, help=words)
+    words = "samples of a batch of all ranks together, in place of the first number of the shape"
+    command.add_argument("--batch", metavar="N", type=int, help=words)
+    command.add_argument("program", metavar="PROGRAM", help="what each rank runs; a .py file by python")
+    command.add_argument("words", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments")
+
+
 def _described(parser: _Parser, text: str, *examples: str) -> _Parser:
     parser.description = text[0].upper() + text[1:]
     parser.epilog = "\n".join(["examples:", *(f"  numbaflux {words}".rstrip() for words in examples)])
@@ -128,6 +183,10 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name:<{width}}  {text}")
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    return examine()
+
+
 def _inspect(arguments: argparse.Namespace) -> None:
     from .contents import inspect  # h5py is imported by nobody who does not need it
 
@@ -135,24 +194,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from .checkpoint import load
-    from .precision import computing
-
     source, target = Path(arguments.input), Path(arguments.output)
-    for name, path in (("INPUT", source), ("OUTPUT", target)):
-        expect(path.suffix in FORMATS, "predict", name, "a .npy or .csv file", str(path), error=FileFormatError)
-    check_folder("predict", "OUTPUT", target)
-    model = computing(load(arguments.model))
-    x = _read(source)
-    expect(x.ndim > 0 and len(x) > 0, "predict", "INPUT", "of one row or more", f"shape {x.shape}", error=ShapeError)
-    expect(x.dtype.kind in "fiub", "predict", "INPUT", "of numbers", str(x.dtype), error=DTypeError)
-    f, dtype = compile(model), _dtype(model)
-    parts = [f(x[i : i + ROWS].astype(dtype)) for i in range(0, len(x), ROWS)]
-    good = all(isinstance(part, np.ndarray) and part.ndim for part in parts)
-    expect(good, "predict", "MODEL", "one that gives an array", type(parts[0]).__name__, error=PlanError)
-    y = np.concatenate(parts)
-    _write(target, y)
-    print(f"{target}: {y.dtype} {y.shape}")
+    print(f"{target}: {predict(arguments.model, source, target)}")
 
 
 def _profile(arguments: argparse.Namespace) -> None:
@@ -194,7 +237,7 @@ def _random(model: Any, shape: tuple[int, ...]) -> np.ndarray:
     first = next((leaf.owner for leaf in leaves(model) if leaf.kind == PARAM), None)
     if isinstance(first, Embedding | EmbeddingBag):
         return Generator(0).integers(shape, 0, len(first.weight))
-    return Generator(0).normal(shape).astype(_dtype(model))
+    return Generator(0).normal(shape).astype(dtype_of(model))
 
 
 def mean_of_squares(model: Any, x: np.ndarray) -> Any:
@@ -219,6 +262,14 @@ def _pair(text: str) -> tuple[str, str]:
     return path, name
 
 
+def _variable(text: str) -> tuple[str, str]:
+    """NAME=VALUE as a pair."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text}")
+    return name, value
+
+
 def _convert(arguments: argparse.Namespace) -> None:
     from .checkpoint import load, save
     from .contents import inspect
@@ -226,49 +277,38 @@ def _convert(arguments: argparse.Namespace) -> None:
     model = load(arguments.model)
     shape = arguments.input_shape
     convert(model, arguments.weights, names=dict(arguments.name),
-            example=None if shape is None else np.zeros(shape, _dtype(model)))  # fmt: skip
+            example=None if shape is None else np.zeros(shape, dtype_of(model)))  # fmt: skip
     save(arguments.output, model, inspect(arguments.model).metadata or None)
     print(f"{arguments.output}: {len(arrays(model))} arrays from {os.path.basename(arguments.weights)}")
 
 
-def _dtype(model: Any) -> np.dtype[Any]:
-    """The type that a model computes in."""
-    return next((a.dtype for a in arrays(model).values() if a.dtype.kind == "f"), np.dtype(np.float32))
+def _slurm(arguments: argparse.Namespace) -> None:
+    given = {f.name: getattr(arguments, f.name) for f in dataclasses.fields(Job) if hasattr(arguments, f.name)}
+    given |= {"env": dict(arguments.env), "module": tuple(arguments.module)}
+    job = Job(**given | {"command": (arguments.program, *arguments.words)})
+    together = (arguments.model is None) == (arguments.input_shape is None) and (arguments.model or not arguments.batch)
+    expect(bool(together), "slurm", "model", "given with input_shape, and they with it", "one alone")
+    if arguments.model is not None:
+        size, note = _needed(arguments, job)
+        job = dataclasses.replace(job, memory=size, notes=(note, "memory: the data that the program holds come on top"))
+    print(script(job, ("numbaflux", *arguments.line)), end="")
 
 
-def _read(path: Path) -> np.ndarray:
-    """The array of a .npy file, or of a .csv file as (rows, columns) in float64."""
-    try:
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        with path.open() as file:
-            header = not all(map(_number, file.readline().split(",")))
-            file.seek(0)
-            rows = [line for line in file if line.strip()][header:]
-        expect(bool(rows), str(path), "file", "of one row or more", "none", error=FileFormatError)
-        return np.loadtxt(rows, delimiter=",", ndmin=2)
-    except (ValueError, EOFError) as error:
-        if isinstance(error, Error):
-            raise
-        raise FileFormatError(f"{path}: {error}") from error
+def _needed(arguments: argparse.Namespace, job: Job) -> tuple[str, str]:
+    """The memory of a node in which each rank trains the model, and how it comes about."""
+    from .checkpoint import load
+    from .precision import computing
 
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _write(path: Path, y: np.ndarray) -> None:
-    """Write an array beside its place, then move it there: the file is the old one or the whole new one."""
-    digits = "%.9g" if y.dtype == np.float32 else "%.17g"  # as many as it takes to read the same bits back
-    flat = y.reshape(len(y), -1)
-    fits = path.suffix == ".npy" or y.ndim <= 2
-    expect(fits, "predict", "OUTPUT", "of rows for .csv", f"shape {y.shape}", "write a .npy file", ShapeError)
-    with replacing(path) as file:
-        np.save(file, y) if path.suffix == ".npy" else np.savetxt(file, flat, fmt=digits, delimiter=",")
+    base, shape = resident(), arguments.input_shape
+    cure = "a whole node comes with all of its memory"
+    expect(job.cpus is not None, "slurm", "cpus", "given with model", "None", cure)
+    ranks, cpus = job.ranks_per_node or 1, job.cpus or 1
+    if arguments.batch is not None:
+        every = ranks * int(job.nodes.partition("-")[0])
+        shape = (ceil(check("DataLoader.batchsize", arguments.batch) / every), *shape[1:])
+    model = computing(load(arguments.model))
+    step = compile(mean_of_squares, model, setup(Adam(), model))
+    return memory({"interpreter": base} | held(step, _random(model, shape), cpus), ranks, cpus)
 
 
 def _cache(arguments: argparse.Namespace) -> None:

@@ -49,6 +49,7 @@ DAY = 86_400  # seconds after which a temporary file is nobody's
 
 _TYPES = (*datatypes(), "bool")
 _NAME = re.compile(rf"{PART}(\.{PART}){{0,15}}")
+OF_FORMAT = "the version of the format"  # begins what is said of a file from another time
 _TEMPORARY = re.compile(r"\.numbaflux-[0-9a-f]{32}\.tmp")
 
 
@@ -360,7 +361,7 @@ def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dic
     """The content, after comparing names, places and digests with what the writer makes of it."""
     known = set(head) == {"format", "version", "digest"} and head["format"] == FORMAT
     require(known, "the root's attributes", "format, version and digest of numbaflux", sorted(head.items()))
-    require(head["version"] == str(VERSION), "the version of the format", f"{VERSION}", head["version"])
+    require(head["version"] == str(VERSION), OF_FORMAT, f"{VERSION}", head["version"])
     paths = {".".join(part for part in path[1:].split("/") if part[0] != "~"): path for path in sorted(datasets)}
     for name, place in places(paths).items():
         kind, _, rest = name.partition(".")

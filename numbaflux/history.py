@@ -21,7 +21,7 @@ class History(list[dict[str, Any]]):
 
     loss is the mean over the epoch's samples while the model changed; seconds are those of its steps, without
     validation. A callback may add numbers to the last row.
-    interrupted: whether Ctrl-C ended the training.
+    interrupted: whether Ctrl-C ended the training; signal: the name of the signal that did ("SIGUSR1"), or "".
 
     >>> history = History([{"epoch": 1, "loss": 0.5, "seconds": 0.1}, {"epoch": 2, "loss": 0.25, "seconds": 0.1}])
     >>> history
@@ -34,7 +34,7 @@ class History(list[dict[str, Any]]):
 
     def __init__(self, rows: Sequence[dict[str, Any]] = (), interrupted: bool = False) -> None:
         super().__init__(rows)
-        self.interrupted = interrupted
+        self.interrupted, self.signal = interrupted, ""
 
     @property
     def columns(self) -> list[str]:
@@ -83,7 +83,8 @@ class History(list[dict[str, Any]]):
                 rows[1 + ENDS : -ENDS] = [["..."] * len(names)]
             widths = [max(7 if i else 5, *map(len, column)) for i, column in enumerate(zip(*rows, strict=True))]
             lines = ["  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([*lines, f"interrupted in epoch {len(self) + 1}"] if self.interrupted else lines)
+        ended = "interrupted" if self.interrupted else f"stopped by {self.signal}" if self.signal else ""
+        return "\n".join([*lines, f"{ended} in epoch {len(self) + 1}"] if ended else lines)
 
 
 def shown(value: Any) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 
 from . import __version__
 from .build import features
 from .native import native, pool
-from .op import PlanError
+from .record import cpu, layer
 
 VECTORS = (("avx512f", 512), ("avx2", 256))  # what kernels/jit.py chooses by, widest first; else 128 bits
 
@@ -29,9 +28,9 @@ def facts() -> dict[str, str]:
         "numbaflux": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})",
         **{name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "h5py")},
-        "cpu": f"{_cpu()}, {pool().allowed} of {os.cpu_count()} CPUs for this process",
+        "cpu": f"{cpu()}, {pool().allowed} of {os.cpu_count()} CPUs for this process",
         "vectors": f"{bits} bits: {bits // 32} float32, {bits // 64} float64",
-        "threads": f"{pool().count}, {_layer()}",
+        "threads": f"{pool().count}, {layer()}",
         "cache": cache if store.folder else "none: no folder can be written, so kernels are compiled in each process",
         "shared caches": ", ".join(str(f) for f in store.folders if f != store.folder) or "none (NUMBAFLUX_CACHE_PATH)",
     }
@@ -45,22 +44,3 @@ def vector_bits() -> int:
     """
     known = set(features().split(","))
     return next((bits for name, bits in VECTORS if f"+{name}" in known), 128)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _layer() -> str:
-    """The threading layer that plans will use: found by loading it."""
-    found = pool()
-    try:
-        _ = found.parallel_for
-    except PlanError as error:
-        return f"no threading layer ({error})"
-    return f"layer {found.layer}"

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .history import History
 from .op import DTypeError, expect
 from .optim import OptState
 from .ranges import check
+from .record import known
 from .saved_rules import load_optimiser, optimiser
 
 OPTIMISER, HISTORY = "optimiser.", "history"
@@ -163,21 +164,42 @@ def load_checkpoint(path: Path, layers: Iterable[type] = (), functions: Iterable
     >>> [row["epoch"] for row in history], run.opt_state.step
     ([1, 2, 3, 4], 8)
     """
-    known = lookup(layers, functions)
+    named = lookup(layers, functions)
     file = hdf5.read(path)
     with naming(path):
         tree = architecture(file)
-        require("training" in file.documents, "the file", "a checkpoint", "a model alone, for nf.load")
-        training = parse_json(file.documents["training"], "training")
-        good = isinstance(training, dict) and set(training) == KEYS
-        require(good, "training", ", ".join(sorted(KEYS)), training)
-        others = [n for n in file.tensors if n != HISTORY and not n.startswith((MODEL, OPTIMISER))]
-        require(not others, "the tensors", "of the model, the optimiser, and the history", others[:1])
-        position, rng = _position(training), _states(training["rng"], "training: rng")
-        history = _history(training["columns"], file.tensors.get(HISTORY))
-        model = Builder(of_model(file), known).model(tree)
-        opt_state = load_optimiser(training["optimiser"], model, below(file, OPTIMISER))
-        return Run(model, opt_state, opt_state.step, position, rng, history, metadata_of(file))
+        saved = saved_training(file)
+        model = Builder(of_model(file), named).model(tree)
+        opt_state = load_optimiser(saved.optimiser, model, below(file, OPTIMISER))
+        metadata = metadata_of(file)
+        opt_state.given = str(known(metadata).get("rule", opt_state.given))
+        return Run(model, opt_state, opt_state.step, saved.position, saved.rng, saved.history, metadata)
+
+
+class Saved(NamedTuple):
+    """What a file says of a training beside its model; optimiser: not looked at yet."""
+
+    position: Position
+    rng: States
+    history: History
+    optimiser: Any
+
+
+def is_checkpoint(file: hdf5.File) -> None:
+    """Raise FileFormatError for a model's file."""
+    require("training" in file.documents, "the file", "a checkpoint", "a model alone, for nf.load")
+
+
+def saved_training(file: hdf5.File) -> Saved:
+    """The training in a file, but for the model."""
+    is_checkpoint(file)
+    training = parse_json(file.documents["training"], "training")
+    good = isinstance(training, dict) and set(training) == KEYS
+    require(good, "training", ", ".join(sorted(KEYS)), training)
+    others = [n for n in file.tensors if n != HISTORY and not n.startswith((MODEL, OPTIMISER))]
+    require(not others, "the tensors", "of the model, the optimiser, and the history", others[:1])
+    history = _history(training["columns"], file.tensors.get(HISTORY))
+    return Saved(_position(training), _states(training["rng"], "training: rng"), history, training["optimiser"])
 
 
 def _position(training: Mapping[str, Any]) -> Position:

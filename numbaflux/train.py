@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from .callbacks.checkpoint import Checkpoint
 from .compiled import compile as planned
 from .data import DataLoader
 from .events import Event, Listeners, Position, States, generators, restore, states
 from .grad import withgradient
 from .history import FIXED, History
+from .newest import newest
+from .onehot import OneHot
 from .op import DTypeError, NonFiniteError, PlanError, RangeError, ShapeError, expect
 from .optim import OptState, update
+from .preemption import Preempted, Signals, answer, leave, savers
 from .progress import reporter
 from .ranges import check
 from .resume import Run
 from .session import Session
-from .tree import PARAM, leaves
+from .tree import BUFFER, PARAM, arrays, leaves
 
 Metric = Callable[[Any, Any], Any]
 BATCH = 1024  # samples at once where validation is arrays and the training data names no size
@@ -30,21 +34,31 @@ BATCH = 1024  # samples at once where validation is arrays and the training data
 def train(
     loss: Callable[..., Any], model: Any, data: Iterable[Any], opt_state: OptState, epochs: int = 10,
     validation: Any = None, callbacks: Sequence[Any] = (), metrics: Sequence[Metric] = (),
-    progress: bool = True, compile: bool = True, resume: Run | None = None,
+    progress: bool = True, compile: bool = True, resume: Run | str | None = None,
 ) -> History:  # fmt: skip
     """Train the model in place, epochs times over the data; returns the history.
 
     loss(model, *batch) -> scalar or (scalar, anything). data: a DataLoader, or anything that gives batches anew each
     time it is iterated; a batch that is a tuple is splatted into loss, anything else is passed whole.
     validation: a DataLoader, or an array, tuple or dict of arrays; its loss is taken after each epoch.
+    In a world (nf.DistributedOptimizer) each rank calls train with batches of its own, such as a DataLoader with world=
+    gives. Validation arrays are the same on all ranks, and each takes its part, as of a DataLoader with world=; of
+    anything else each has its own. Rows of the history are of all ranks together, and the same on each; functions as
+    callbacks are called on all, files and progress are written by the first. Raises RankError on all ranks unless each
+    has as many batches.
     metrics: functions metric(model(x), y) -> number, of all validation data, whose batches are then tuples (x, y, ...).
     callbacks: functions of an Event, called after each epoch, or objects with any of the methods on_start, on_batch,
     on_epoch and on_end (nf.callbacks); on_end is called however training ends.
     progress: a bar on a terminal, else a line an epoch, both on stderr. compile=False: the same numbers, step by step
     in Python, where loss may branch on values.
-    resume: what nf.load_checkpoint gave, with its model and opt_state: go on from there to epoch number epochs, bit
-    for bit as if training had never stopped, given the same data.
+    resume: "auto": go on to epoch number epochs from the newest whole file of the Checkpoints among callbacks, if there
+    is one, bit for bit as if training had never stopped; model and opt_state get its content, and must be made as then,
+    as must data. Files that are torn or nothing of ours are skipped with a line on stderr. Or what nf.load_checkpoint
+    gave, with its model and opt_state.
     Ctrl-C ends the training: the model is as after the last whole step, and the history says so.
+    SIGUSR1 and SIGTERM (a batch system's time limit) end it after the step, in the main thread: a Checkpoint writes the
+    training as it stands, callbacks are told of the end, and SystemExit(75) is raised; without a Checkpoint, or where
+    the disk fails, the exit code is 128 and the signal's number. A line on stderr says so.
     Raises NonFiniteError where a loss or gradient is not finite; the parameters are those from before that step.
 
     >>> import numbaflux as nf
@@ -57,12 +71,14 @@ def train(
     (30, True)
     """
     _check_arguments(loss, data, opt_state, epochs)
-    _check_resume(resume, model, opt_state)
-    listeners = Listeners(callbacks)
+    listeners = Listeners(callbacks, opt_state.world)
+    saving = savers(callbacks, opt_state.world)
+    run = _found(resume, saving, model, opt_state, data)
     step = planned(loss, model, opt_state) if compile else _eager_step(loss, model, opt_state)
-    evaluate = Evaluation(loss, model, validation, metrics, data, compile)
-    training = Training(step, evaluate, model, data, opt_state, listeners, resume)
-    return training.run(epochs, reporter(progress, epochs, data, training.position.batches))
+    evaluate = Evaluation(loss, model, validation, metrics, data, compile, opt_state.world)
+    training = Training(step, evaluate, model, data, opt_state, listeners, saving, run)
+    first = opt_state.world is None or opt_state.world.rank == 0
+    return training.run(epochs, reporter(progress and first, epochs, data, training.position.batches))
 
 
 def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any) -> None:
@@ -72,18 +88,32 @@ def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any) -> None:
     expect(batches, "train", "data", "batches", got, "nf.DataLoader(data, batchsize=...)", DTypeError)
     made, got = isinstance(opt_state, OptState), type(opt_state).__name__
     expect(made, "train", "opt_state", "what nf.setup returned for the model", got, error=DTypeError)
+    _check_world("data", data, opt_state.world)
     check("train.epochs", epochs)
 
 
-def _check_resume(resume: Any, model: Any, opt_state: OptState) -> None:
+def _check_world(name: str, data: Any, world: Any) -> None:
+    """A loader's ranks must be those of the optimiser: else each would train on its part alone."""
+    own = data.world if isinstance(data, DataLoader) else None
+    cure = "nf.setup(nf.DistributedOptimizer(rule, world), model)"
+    expect(own is None or own is world, "train", name, f"a loader of the world of opt_state, {world}", str(own), cure,
+           PlanError)  # fmt: skip
+
+
+def _found(resume: Any, saving: Sequence[Checkpoint], model: Any, opt_state: OptState, data: Any) -> Run | None:
+    """What to go on from."""
     if resume is None:
-        return
-    cure, got = "nf.load_checkpoint(path)", type(resume).__name__
-    expect(isinstance(resume, Run), "train", "resume", "what nf.load_checkpoint returned", got, cure, DTypeError)
+        return None
+    if isinstance(resume, str) and resume == "auto":
+        return newest(saving, model, opt_state, data)
+    made, cure = "'auto' or what nf.load_checkpoint returned", "nf.load_checkpoint(path)"
+    got = repr(resume) if isinstance(resume, str) else type(resume).__name__
+    expect(isinstance(resume, Run), "train", "resume", made, got, cure, DTypeError)
     expect(model is resume.model, "train", "model", "resume.model", "another", error=PlanError)
     expect(opt_state is resume.opt_state, "train", "opt_state", "resume.opt_state", "another", error=PlanError)
     got = f"one of {opt_state.step} steps where the file has {resume.step}"
     expect(opt_state.step == resume.step, "train", "resume", "as it was loaded", got, "load it again", PlanError)
+    return resume
 
 
 class Training:
@@ -91,35 +121,44 @@ class Training:
 
     def __init__(
         self, step: Callable[..., Any], evaluate: Evaluation, model: Any, data: Iterable[Any], opt_state: OptState,
-        listeners: Listeners, resume: Run | None,
+        listeners: Listeners, savers: Sequence[Checkpoint], resume: Run | None,
     ) -> None:  # fmt: skip
         self.step, self.evaluate, self.listeners = step, evaluate, listeners
         self.model, self.data, self.opt_state = model, data, opt_state
+        self.saver, self.signals = next(iter(savers), None), Signals(opt_state.world)
         self.columns = ("epoch", "loss", *evaluate.columns, "seconds", "samples_per_second")
         self.generators = generators(data, evaluate.data)
         self.history, self.position, self.stopped = History(), Position(), False
         if resume is not None:
             self.history, self.position = History(resume.history), resume.position
             restore(self.generators, resume.rng)
+            if opt_state.world is not None and opt_state.world.rank > 0:
+                self.position = self.position._replace(sample=0, total=0.0)  # which the first rank counts
 
     def run(self, epochs: int, report: Any) -> History:
-        try:
-            self.listeners.start(self.event(self.position.epoch))
-            while self.position.epoch < epochs and not self.stopped:
-                self.epoch(report)
-        except KeyboardInterrupt:
-            self.history.interrupted = True
-        finally:
+        leaving = None
+        with self.signals:
             try:
-                self.listeners.end(self.event(self.position.epoch))
+                self.listeners.start(self.event(self.position.epoch))
+                while self.position.epoch < epochs and not self.stopped:
+                    self.epoch(report)
+            except KeyboardInterrupt:
+                self.history.interrupted = True
+            except Preempted:
+                at = self.position
+                leaving = leave(self.saver, self.event(at.epoch + (at.batch > 0), at.batch), self.signals)
             finally:
-                report.close(self.history)
+                try:
+                    self.listeners.end(self.event(self.position.epoch))
+                finally:
+                    report.close(self.history)
+        answer(leaving, self.signals)
         return self.history
 
     def event(self, epoch: int, batch: int = 0, loss: float | None = None) -> Event:
         return Event(
-            epoch, batch, self.position.batches, loss, self.history, self.columns, self.model, self.opt_state,
-            self.position, self.generators, self.stop,
+            epoch, batch, self.position.batches, loss, self.history, self.columns, self.model, self.data,
+            self.opt_state, self.position, self.generators, self.stop,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -128,19 +167,24 @@ class Training:
     def epoch(self, report: Any) -> None:
         """An epoch, with what follows its steps."""
         row, batches = self.steps(report)
+        if self.signals.world is not None:  # running statistics are of one rank's batches: the first one's count
+            for array in arrays(self.model, BUFFER).values():
+                self.signals.world.broadcast(array)
         found = self.evaluate()
         last = {name: row.pop(name) for name in ("seconds", "samples_per_second")}
         self.history.append(row | found | last)  # in the order in which it is read
         self.position = Position(row["epoch"], batches)
         report.epoch(self.history[-1])
         self.listeners.epoch(self.event(row["epoch"], loss=row["loss"]))
+        if not self.stopped and self.signals.asked():
+            raise Preempted
 
     def steps(self, report: Any) -> tuple[dict[str, Any], int]:
         """A step for each batch; the epoch's row, and how many steps there were in all."""
-        at, step, tell = self.position, self.step, self.listeners.batch
+        at, step, tell, signals = self.position, self.step, self.listeners.batch, self.signals
         epoch, batch, samples, total = at.epoch + 1, at.batch, at.sample, at.total
         begun, stream = self.begin()
-        start = time.perf_counter() - at.seconds
+        start, alone = time.perf_counter() - at.seconds, signals.world is None
         for batch, part in enumerate(stream, at.batch + 1):
             try:
                 value = _loss(step(*part) if isinstance(part, tuple) else step(part))
@@ -152,18 +196,20 @@ class Training:
             total += size * value
             report.batch(epoch, total / samples)
             if tell is not None:
-                seconds, batches = time.perf_counter() - start, at.batches - at.batch + batch
-                self.position = Position(at.epoch, batches, batch, samples, total, seconds, begun)
+                self.position = at.after(batch, samples, total, time.perf_counter() - start, begun)
                 tell(self.event(epoch, batch, value))
                 if self.stopped:
                     break
+            if signals.caught if alone else signals.asked():
+                self.position = at.after(batch, samples, total, time.perf_counter() - start, begun)
+                raise Preempted
         cure = (
             "" if epoch == 1 else "it must give its batches anew each time it is iterated, which a generator does not"
         )
+        done = at.after(batch, samples, total, time.perf_counter() - start, begun).ended(signals.world)
         expect(batch > 0, "train", "data", "of one batch or more", f"none in epoch {epoch}", cure, ShapeError)
-        seconds = time.perf_counter() - start
-        row = {"epoch": epoch, "loss": total / samples, "seconds": seconds, "samples_per_second": samples / seconds}
-        return row, at.batches - at.batch + batch
+        row = {"epoch": epoch, "loss": done.total / done.sample, "seconds": done.seconds}
+        return row | {"samples_per_second": done.sample / done.seconds}, done.batches
 
     def begin(self) -> tuple[States, Iterator[Any]]:
         """Where the generators stood when the epoch began, and its batches, without those done before a resume."""
@@ -173,8 +219,13 @@ class Training:
         now, begun = states(self.generators), self.position.begun
         restore(self.generators, begun)
         stream = iter(self.data)
-        passed = sum(1 for _ in islice(stream, done))
-        expect(passed == done, "train", "data", f"of {done} batches or more, as resume says", passed, error=ShapeError)
+        sizes = [_size(part) for part in islice(stream, done)]
+        expect(len(sizes) == done, "train", "data", f"of {done} batches or more, as resume says", len(sizes),
+               error=ShapeError)  # fmt: skip
+        if not isinstance(self.data, Sized) or done < len(self.data):  # the last is cut by the number of ranks
+            rest = self.position._replace(sample=sum(sizes) - self.position.sample).over(self.signals.world).sample
+            wanted = f"of as many samples in its first {done} batches as resume says"
+            expect(rest == 0, "train", "data", wanted, f"{rest:+} samples", "the batchsize of before", ShapeError)
         restore(self.generators, now)
         return begun, stream
 
@@ -216,17 +267,20 @@ class Evaluation:
     """Loss and metrics of a model over the validation data, in inference; nothing where there is none."""
 
     def __init__(
-        self, loss: Callable[..., Any], model: Any, data: Any, metrics: Sequence[Metric], training: Any, compile: bool
-    ) -> None:
-        self.metrics = _named(metrics)
+        self, loss: Callable[..., Any], model: Any, data: Any, metrics: Sequence[Metric], training: Any, compile: bool,
+        world: Any,
+    ) -> None:  # fmt: skip
+        self.metrics, self.world = _named(metrics), world
         given = data is not None
         expect(given or not metrics, "train", "validation", "given where there are metrics", "None", error=DTypeError)
         if isinstance(data, np.ndarray | tuple | dict):
             # In batches as large as those of training, so that losses which sum over a batch compare.
-            size, dtype = getattr(training, "batchsize", BATCH), getattr(training, "dtype", None)
-            data = DataLoader(data, batchsize=size, dtype=dtype)
+            share = getattr(training, "share", getattr(training, "batchsize", BATCH))  # of one rank
+            size, dtype = share * (1 if world is None else world.size), getattr(training, "dtype", None)
+            data = DataLoader(data, batchsize=size, dtype=dtype, world=world)
         good = not given or hasattr(data, "__iter__")
         expect(good, "train", "validation", "a DataLoader or arrays", type(data).__name__, error=DTypeError)
+        _check_world("validation", data, world)
         self.data = data
         self.columns = ("validation_loss", *self.metrics) if given else ()
         self.loss = planned(lambda *batch: loss(model, *batch)) if compile else lambda *batch: loss(model, *batch)
@@ -237,7 +291,8 @@ class Evaluation:
             return {}
         samples, total = 0, 0.0
         outputs, targets = [], []
-        for batch in self.data:
+        spread = isinstance(self.data, DataLoader) and self.world is not None
+        for batch in self.data.stretch() if spread else self.data:
             size = _size(batch)
             samples += size
             total += size * _loss(self.loss(*batch) if isinstance(batch, tuple) else self.loss(batch))
@@ -247,12 +302,21 @@ class Evaluation:
                        error=DTypeError)  # fmt: skip
                 outputs.append(self.model(batch[0]))
                 targets.append(batch[1])
-        expect(samples > 0, "train", "validation", "of one sample or more", "none", error=ShapeError)
+        each = [[samples, total]] if self.world is None else self.world.meet("the end of validation", [samples, total])
+        least, (samples, total) = np.min(each, axis=0)[0], np.sum(each, axis=0).tolist()
+        expect(least > 0, "train", "validation", "of one sample or more", "none", error=ShapeError)
         row = {"validation_loss": total / samples}
         if self.metrics:
-            output, y = np.concatenate(outputs), np.concatenate(targets)
+            output, y = (_rows(np.concatenate(parts), self.world) for parts in (outputs, targets))
             row |= {name: _number(name, metric(output, y)) for name, metric in self.metrics.items()}
         return row
+
+
+def _rows(own: Any, world: Any) -> Any:
+    """Those of all ranks, in the order of ranks."""
+    if world is None:
+        return own
+    return own.like(world.rows(own.indices)) if isinstance(own, OneHot) else world.rows(own)
 
 
 def _name(metric: Any) -> str:

@@ -9,6 +9,7 @@ import numbaflux as nf
 from numbaflux import schedules as S
 from numbaflux.optim import RULES, TRANSFORMS
 from numbaflux.ranges import EPS, check
+from numbaflux.slurm import Job
 
 X, Y = nf.Generator(0).normal((8, 3)), nf.Generator(1).normal((8, 2))
 LABELS = np.arange(8) % 2
@@ -21,7 +22,7 @@ def trained():
     return lambda m, x, y: nf.losses.mse(m(x), y), model, [(X, Y)], nf.setup(nf.Descent(0.0), model)
 
 
-TRAINED = trained()
+TRAINED, WORLD = trained(), nf.distributed.init()
 RECURRENT = ("RNN", "LSTM", "GRU", "GRUv3")
 CELLS = [f"{name}Cell" for name in RECURRENT]
 
@@ -135,6 +136,11 @@ MAKE = {
     "Embedding.n_in": lambda x: nf.Embedding(x, 1),
     "Embedding.n_out": lambda x: nf.Embedding(1, x),
     "Embedding.padding_idx": unless_none("Embedding.padding_idx", lambda x: nf.Embedding(9, 1, padding_idx=x)),
+    "init.timeout": lambda x: nf.distributed.init(timeout=x),
+    **{
+        f"DistributedOptimizer.{name}": lambda x, name=name: nf.DistributedOptimizer(nf.Adam(), WORLD, **{name: x})
+        for name in ("accumulate", "bucket", "deterministic", "compare")
+    },
     "DataLoader.batchsize": lambda x: nf.DataLoader(X, x),
     "DataLoader.prefetch": lambda x: nf.DataLoader(X, prefetch=x),
     "DataLoader.workers": lambda x: nf.DataLoader(X, workers=x),
@@ -208,6 +214,14 @@ MAKE = {
     "top_k_accuracy.k": lambda x: nf.metrics.top_k_accuracy(Y, LABELS, x),
     "train.epochs": lambda x: nf.train(*TRAINED, epochs=x, progress=False),
     "profile.repeats": lambda x: nf.profile(nf.tanh, X, repeats=x),
+    **{
+        f"slurm.{name}": unless_none(f"slurm.{name}", lambda x, name=name: Job(command=("a.py",), **{name: x}))
+        for name in ("ranks_per_node", "cpus")
+    },
+    **{
+        f"slurm.{name}": lambda x, name=name: Job(command=("a.py",), time="1-0", **{name: x})
+        for name in ("gpus", "signal", "max_restarts")
+    },
     "EarlyStopping.patience": lambda x: nf.EarlyStopping(patience=x),
     "EarlyStopping.min_delta": lambda x: nf.EarlyStopping(min_delta=x),
     "Plateau.factor": lambda x: nf.Plateau(factor=x),
@@ -266,7 +280,7 @@ MAKE = {
 # What a test can afford (sizes of arrays, epochs), and what another argument leaves free.
 NARROW = {
     "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "profile.repeats": (1, 3),
-    "permutation.n": (0, 100),
+    "permutation.n": (0, 100), "DistributedOptimizer.deterministic": (1, 2),
     "integers.low": (-(2**63), 2**63 - 2), "integers.high": (1 - 2**63, 2**63 - 1),
     "rrelu.l": (-1e30, 1e30), "rrelu.u": (-1e30, 1e30),
     "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),

@@ -51,7 +51,7 @@ def _read(pid: int, name: str) -> bytes:
 
 def belonging(folder: Path) -> list[int]:
     """Every process but this one that names the folder in its command line or environment, or writes a file there."""
-    named = re.compile(re.escape(os.fsencode(folder)) + rb"(?![^/\0:,])")
+    named = re.compile(re.escape(os.fsencode(folder)) + rb"(?![\w.-])")
     others = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid()}
     return sorted(pid for pid in others if any(named.search(words) for words in _words(pid)))
 

@@ -19,20 +19,23 @@ LEVELS = (
     ("ops",),
     ("device", "tree", "rng"),
     (
-        *"memory interpreter instance plan run trace session shapes onehot".split(),
+        *"memory interpreter instance plan constants run trace session shapes onehot".split(),
         *"functions noise activations attention windows padding resize operators".split(),
         *"indexing batched folding sampling audio".split(),
     ),
     ("grad", "hook", "recompute", "check_gradients", "second_order"),
     ("layers", "losses", "init", "optim"),
-    ("program", "compiled", "warm"),
+    ("fixed", "program", "compiled", "warm"),
     (
         *"data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
         *"models precision walk autosize checkpoint contents convert distributed".split(),
     ),
-    ("plots", "profile", "history", "events", "progress", "saved_rules", "resume", "callbacks", "train", "lbfgs"),
+    (
+        *"plots profile history events progress saved_rules resume callbacks train lbfgs".split(),
+        *"record adopt newest preemption".split(),
+    ),
     ("__init__",),
-    ("info", "cli", "__main__"),
+    ("info", "doctor", "predict", "slurm", "cli", "__main__"),
 )
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 
@@ -56,7 +59,7 @@ CORE, CORE_LINES = ("op", "trace", "run", "plan", "native", "grad"), 1500
 FILE_LINES, FUNCTION_LINES, KERNEL_LINES = 400, 40, 80
 BANNED_MODULES = ("pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve")
 BANNED_FILES = ("utils.py", "util.py", "helpers.py", "helper.py", "base.py")
-OWN_TEST_FOLDERS = ("reference", "mpi", "fuzz")
+OWN_TEST_FOLDERS = ("reference", "mpi", "slurm", "fuzz")
 SOURCES = ("numbaflux", "kernels", "examples", "benchmarks")
 LONG = re.compile(r"#\s*long:\s*\S")
 

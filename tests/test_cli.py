@@ -42,7 +42,10 @@ X = np.random.default_rng(0).normal(size=(5, 3))
 # ---------------------------------------------------------------- help and wrong words
 
 
-@pytest.mark.parametrize("words", [[], ["info"], ["inspect"], ["predict"], ["profile"], ["convert"], ["cache"]])
+COMMANDS = ["info", "doctor", "inspect", "predict", "profile", "convert", "cache", "slurm"]
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
 def test_help_has_examples(words, capsys):
     with pytest.raises(SystemExit) as end:
         main([*words, "--help"])

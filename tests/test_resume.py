@@ -255,7 +255,7 @@ def test_other_arguments_are_refused(tmp_path):
     for arguments, resume, error, text in [
         ((other, run.opt_state), run, nf.PlanError, "model must be resume.model, got another"),
         ((run.model, other_state), run, nf.PlanError, "opt_state must be resume.opt_state, got another"),
-        ((other, other_state), str(path), nf.DTypeError, "resume must be what nf.load_checkpoint returned, got str; "
+        ((other, other_state), 3, nf.DTypeError, "resume must be 'auto' or what nf.load_checkpoint returned, got int; "
          r"nf.load_checkpoint\(path\)"),
     ]:  # fmt: skip
         with pytest.raises(error, match=f"^train: {text}$"):

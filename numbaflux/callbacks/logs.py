@@ -20,6 +20,7 @@ class Log(ABC):
 
     file: TextIO
     columns: list[str]
+    first_rank_only = True  # in a world one process writes
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)

@@ -20,6 +20,8 @@ class TensorBoard:
     ...              callbacks=[TensorBoard(tempfile.mkdtemp())], progress=False)
     """
 
+    first_rank_only = True  # in a world one process writes
+
     def __init__(self, logdir: str | os.PathLike[str]) -> None:
         self.logdir = os.fspath(logdir)
         self.writer: Any = None

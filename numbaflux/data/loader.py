@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..distributed import World
 from ..onehot import OneHot
-from ..op import DTypeError, expect
+from ..op import DTypeError, ShapeError, expect
 from ..ranges import check
 from ..rng import Generator, as_float_dtype, as_generator
 from .prefetch import Prefetched
@@ -46,7 +47,12 @@ class DataLoader:
     memory are gathered when asked for, which is faster.
     transform(*batch, rng=generator) -> batch, such as nf.augment has: run on each batch, with a generator of its own
     (one more draw of rng an epoch). workers: threads that fetch the samples of an object or for collate.
-    Raises ShapeError for parts of unequal lengths or no samples, RangeError for a size out of range.
+    world: ranks that share each batch: batchsize counts the samples of all of them together and is a multiple of
+    world.size; each rank gets the next stretch of a batch, and fetches no other samples. All go in one order, and get
+    as many batches of the same sizes: of the last one up to size - 1 samples are left out, others in each epoch where
+    data is shuffled. Data, options and rng are the same on all ranks. What a transform draws is the rank's own.
+    Raises ShapeError for parts of unequal lengths or no samples, RangeError for a size out of range; on all ranks
+    RankError, when an epoch begins, unless these agree.
 
     >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
     >>> for xb, yb in DataLoader((x, y), batchsize=2, dtype=np.float32):
@@ -68,6 +74,7 @@ class DataLoader:
         prefetch: int = 2,
         transform: Callable[..., Any] | None = None,
         workers: int = 1,
+        world: World | None = None,
     ) -> None:
         where = "DataLoader"
         self.data, self.numobs = data, numobs(data, where)
@@ -77,20 +84,62 @@ class DataLoader:
         expect(enough, where, "batchsize", f"at most the {self.numobs} samples where partial=False", batchsize, cure)
         for name, f in (("collate", collate), ("transform", transform)):
             expect(f is None or callable(f), where, name, "a function", repr(f), error=DTypeError)
-        self.batchsize, self.shuffle, self.partial = int(batchsize), bool(shuffle), bool(partial)
+        self.batchsize, self.shuffle, self.partial, self.world = int(batchsize), bool(shuffle), bool(partial), world
+        self.share = self._shared(where)
         self.rng, self.collate, self.transform = as_generator(rng, where), collate, transform
         self.dtype = None if dtype is None else as_float_dtype(dtype, where)
         self.prefetch = int(check("DataLoader.prefetch", prefetch))
         self.workers = int(check("DataLoader.workers", workers))
 
+    def _shared(self, where: str) -> int:
+        """Samples of a batch that this rank gets."""
+        held = self.world is None or isinstance(self.world, World)
+        expect(held, where, "world", "what nf.distributed.init() returned", repr(self.world), error=DTypeError)
+        self.rank, self.ranks = (0, 1) if self.world is None else (self.world.rank, self.world.size)
+        expect(self.batchsize % self.ranks == 0, where, "batchsize", f"a multiple of the {self.ranks} ranks",
+               self.batchsize, "it counts the samples of all ranks together")  # fmt: skip
+        expect(self.numobs >= self.ranks, where, "data", f"of a sample or more for each of {self.ranks} ranks",
+               self.numobs, error=ShapeError)  # fmt: skip
+        return self.batchsize // self.ranks
+
     def __len__(self) -> int:
         """The number of batches."""
-        return -(-self.numobs // self.batchsize) if self.partial else self.numobs // self.batchsize
+        whole, rest = divmod(self.numobs, self.batchsize)
+        return whole + (self.partial and rest >= self.ranks)
 
     def __iter__(self) -> Iterator[Any]:
-        # Drawn here, not at the first batch: the order of iter() calls alone decides the order of samples.
+        order = self._order()
+        whole = len(order) // self.batchsize * self.batchsize
+        even = whole + (len(order) - whole) // self.ranks * self.ranks
+        parts = order[:whole].reshape(-1, self.ranks, self.share), order[whole:even].reshape(1, self.ranks, -1)
+        return self._go(np.concatenate([part[:, self.rank].reshape(-1) for part in parts]))
+
+    def stretch(self) -> Iterator[Any]:
+        """Batches as by iter(), but of this rank's stretch of the whole order: all samples once, none left out, those
+        of one rank after those of another. Ranks may get different numbers of batches.
+
+        >>> [batch.tolist() for batch in DataLoader(np.arange(3), 2).stretch()]
+        [[0, 1], [2]]
+        """
+        order = self._order()
+        first, last = (len(order) * rank // self.ranks for rank in (self.rank, self.rank + 1))
+        return self._go(order[first:last])
+
+    def _order(self) -> NDArray[np.int64]:
+        """The samples of an epoch, on all ranks.
+
+        Drawn when iteration starts, not at the first batch: the order of iter() calls alone decides that of samples.
+        """
+        if self.world is not None:
+            state = self.rng.state if self.shuffle or self.transform else ()
+            known = state, self.numobs, self.batchsize, self.shuffle, self.partial
+            cure = "the same data and options, and rng=seed or world.synchronize(model)"
+            self.world.same(repr(known).encode(), "samples and their order", cure)
         order = self.rng.permutation(self.numobs) if self.shuffle else np.arange(self.numobs)
-        order = order[: len(self) * self.batchsize]
+        return order if self.partial else order[: len(self) * self.batchsize]
+
+    def _go(self, order: NDArray[np.int64]) -> Iterator[Any]:
+        """The batches of these samples."""
         if self.transform is not None:
             draws = Generator(int(self.rng.integers((), 0, 2**63 - 1)))
             batches = self._transformed(self.transform, order, draws)
@@ -109,11 +158,12 @@ class DataLoader:
         kept = [part.indices if isinstance(part, OneHot) else part for part in parts]
         if self.transform or self.collate or any(type(part) is not np.ndarray for part in kept):
             return True
-        return self.batchsize * sum(part[0].nbytes for part in kept) >= _AHEAD
+        return self.share * sum(part[0].nbytes for part in kept) >= _AHEAD
 
     def _transformed(self, transform: Callable[..., Any], order: NDArray[np.int64], draws: Generator) -> Iterator[Any]:
         for k, batch in enumerate(self._batches(order)):
-            yield transform(*(batch if isinstance(batch, tuple) else (batch,)), rng=draws.child(k))
+            own = draws.child(k * self.ranks + self.rank)
+            yield transform(*(batch if isinstance(batch, tuple) else (batch,)), rng=own)
 
     def _batches(self, order: NDArray[np.int64]) -> Iterator[Any]:
         with ExitStack() as stack:
@@ -138,7 +188,7 @@ class DataLoader:
         return self._array_stream(data, order) if isinstance(data, np.ndarray) else self._fetched(data, order, fetch)
 
     def _array_stream(self, array: NDArray[Any], order: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
-        size = self.batchsize
+        size = self.share
         block = size * max(1, _BLOCK // max(1, array[0].nbytes * size))
         for start in range(0, len(order), block):
             gathered = self._convert(rows(array, order[start : start + block]))
@@ -154,7 +204,7 @@ class DataLoader:
             yield map_parts(self._convert, collate(list(fetch(lambda i: sample(self.data, i), index))))
 
     def _cut(self, order: NDArray[np.int64]) -> Iterator[list[int]]:
-        return (order[i : i + self.batchsize].tolist() for i in range(0, len(order), self.batchsize))
+        return (order[i : i + self.share].tolist() for i in range(0, len(order), self.share))
 
     def _convert(self, array: Any) -> Any:
         floating = self.dtype is not None and isinstance(array, np.ndarray) and array.dtype.kind == "f"

@@ -28,6 +28,9 @@ from .world import World
 
 LEFT_OUT = -1  # in the status of a plan: no update this time
 WHOLE = (Norm, LAMB, Muon)  # what needs more of a gradient than the element
+BAD = "step: gradients must be finite, got NaN or Inf; nothing was changed"
+SHARDS = 8  # of a batch where deterministic=True
+PARTS, LEAST = 8, 2**18  # of gradients that are summed while others are made: buckets, and bytes of one
 
 
 class DistributedOptimizer(Spread):
@@ -36,9 +39,10 @@ class DistributedOptimizer(Spread):
     A step's loss and gradients are the means over the batches of all ranks, which must be of one size; so every rank
     makes the same update, and a NaN, a wrong label or another failure of one rank raises on all of them.
 
-    accumulate: steps whose gradients are added up before one update (their mean). bucket: MiB of gradients that are
-    summed at a time. overlap: whether a thread sums them while the backward pass runs; None: where MPI lets threads
-    call it and ranks have a core to spare. wire: "float16" or "bfloat16" sends 16 bits an element (float32 models).
+    accumulate: steps whose gradients are added up before one update (their mean). overlap: whether a thread sums them
+    while the backward pass runs; None: where MPI lets threads call it and ranks have a core to spare. bucket: MiB of
+    gradients that are summed at a time; less where overlap would have few parts of them to hide.
+    wire: "float16" or "bfloat16" sends 16 bits an element (float32 models).
     sharded: each rank keeps the optimiser's vectors for its share of the parameters alone, and updates that (ZeRO-1:
     Rajbhandari et al. 2020); for rules that see an element at a time.
     deterministic: True, or a number of shards, 8 for True: the global batch is cut into so many, whose gradients are
@@ -67,8 +71,9 @@ class DistributedOptimizer(Spread):
         self.accumulate = int(check(f"{where}.accumulate", accumulate))
         self.compare = int(check(f"{where}.compare", compare))
         self.bucket = int(check(f"{where}.bucket", bucket) * 2**20)
-        self.shards = int(check(f"{where}.deterministic", 8 if deterministic is True else deterministic or 1))
         self.fixed = deterministic is not False
+        shards = {False: 1, True: SHARDS}[deterministic] if isinstance(deterministic, bool) else deterministic
+        self.shards = int(check(f"{where}.deterministic", shards))
         self._check_together()
         self.fit()
         self.overlap = (world.threads and world.spare) if overlap is None else bool(overlap)
@@ -149,7 +154,7 @@ class DistributedOptimizer(Spread):
         value, grads = whole(loss, write=True), [whole(v.bufs["grads"], write=True) for v in self.vectors]
         if self.overlap:
             build.host(lambda instance: self._begin(instance, loss, samples), value)
-            for i, (v, start, end) in enumerate(self._buckets()):
+            for i, (v, start, end) in enumerate(self.stretches()):
                 part = whole(v.bufs["grads"].part(start, end - start), write=True)
                 build.host(partial(self._ready, i), whole(loss), part)
         build.host(lambda instance: self._join(instance, loss, samples), value, *grads)
@@ -216,12 +221,12 @@ class DistributedOptimizer(Spread):
         waits = not self.world.syncing or self.kept + 1 < self.accumulate
         self.collecting = at + 1 < self.parts if self.fixed else waits
 
-    def _buckets(self) -> list[tuple[Vectors, int, int]]:
+    def stretches(self) -> list[tuple[Vectors, int, int]]:
         """Stretches of the gradients in the order in which they are summed: those of the last layers first."""
         found = []
         for v in self.vectors:
-            each = max(1, self.bucket // v.grads.itemsize)
-            ends = range(v.grads.size, 0, -each)
+            each = bucket(v.grads.nbytes, self.bucket, self.overlap) // v.grads.itemsize
+            ends = range(v.grads.size, 0, -max(1, each))
             found += [(v, max(0, end - each), end) for end in ends]
         return found
 
@@ -230,14 +235,14 @@ class DistributedOptimizer(Spread):
         self.sending = not self.collecting
         if self.sending:
             value = float(instance.view(loss).reshape(())[()])
-            sums = [partial(self._sum, v.grads[start:end]) for v, start, end in self._buckets()]
+            sums = [partial(self._sum, v.grads[start:end]) for v, start, end in self.stretches()]
             self.courier.begin([partial(self._meet, value, samples, instance.error()), *sums])
             self.courier.release(0)
 
     def _ready(self, i: int, instance: Any) -> None:
         """A bucket's gradients are there."""
         if self.sending:
-            self._add_kept(*self._buckets()[i])
+            self._add_kept(*self.stretches()[i])
             self.courier.release(1 + i)
 
     def _join(self, instance: Any, loss: Buf, samples: int) -> None:
@@ -282,25 +287,22 @@ class DistributedOptimizer(Spread):
                 v.grads[...] = total
                 sum_by_tree(self.world, v.grads)
             return
-        for v, start, end in self._buckets():
+        for v, start, end in self.stretches():
             self._add_kept(v, start, end)
             if not self.sharded:
                 self._sum(v.grads[start:end])
         finite = math.isfinite(self.mean)  # else the check of the loss says so, on all ranks
         for v in self.vectors if self.sharded and finite else ():
-            mine = np.empty(v.own[1] - v.own[0], v.grads.dtype)
-            self.world.scatter_sum(v.grads, mine, self._counts(v.grads.size))
-            bad = self.world.any(not np.isfinite(mine).all())
-            if bad:
-                raise NonFiniteError("step: gradients must be finite, got NaN or Inf; nothing was changed")
-            v.grads[slice(*v.own)] = mine
+            self.world.scatter_sum(v.grads, self._counts(v.grads.size))
 
     def _add_kept(self, v: Vectors, start: int, end: int) -> None:
         if self.kept and self.sums is not None:
             v.grads[start:end] += self.sums[self.vectors.index(v)][start:end]
 
     def _keep(self, instance: Any) -> None:
-        """Where gradients are only added up: no update this time."""
+        """Where gradients are only added up: no update this time. Of shared-out ones a rank sees its own alone."""
+        if self.sharded and not self.collecting and self.world.any(instance.status[0] != 0):
+            raise instance.error() or NonFiniteError(BAD)
         if instance.status[0]:
             return
         if not self.collecting:
@@ -333,6 +335,7 @@ class DistributedOptimizer(Spread):
         self._meet(0.0, 0, None)
         self._sum_all()
         bad = not all(np.isfinite(v.grads[slice(*v.own)]).all() for v in self.vectors)
+        bad = self.world.any(bad) if self.sharded else bad
         expect(not bad, "update", "gradients", "finite", "NaN or Inf; nothing was changed", error=NonFiniteError)
 
     def _compare(self) -> None:
@@ -341,3 +344,13 @@ class DistributedOptimizer(Spread):
         if self.compare and self.world.size > 1 and step % self.compare == 0 and not self.kept:
             crc = [zlib.crc32(v.params) for v in self.vectors]
             self.world.same(repr(crc).encode(), f"parameters after step {step}")
+
+
+def bucket(size: int, most: int, overlap: bool) -> int:
+    """Bytes that are summed at a time, of gradients of that size: with overlap only the last of them should be left
+    when the backward pass ends, and be little.
+
+    >>> bucket(2**26, 2**23, False), bucket(2**26, 2**23, True), bucket(2**24, 2**23, True), bucket(2**19, 2**23, True)
+    (8388608, 8388608, 2097152, 262144)
+    """
+    return min(most, max(LEAST, -(-size // PARTS))) if overlap else most

@@ -67,7 +67,7 @@ def found() -> Found:
         local_rank=node.Get_rank(),
         local_size=node.Get_size(),
         threads={getattr(MPI, f"THREAD_{name}"): name for name in LEVELS}[MPI.Query_thread()],
-        ulfm=_ulfm(world.Dup()),
+        ulfm=_ulfm(MPI.COMM_SELF.Dup()),  # its own: revoking what ranks share has crashed Open MPI
     )
 
 

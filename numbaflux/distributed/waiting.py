@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from typing import Any
 
 import numpy as np
 
 SPIN = 2e-3  # seconds of asking again at once; then a core is left alone between two questions
-NAP = 5e-5
+BESIDE = 1e-4  # the same for a thread beside the one that began: that one needs the core
+NAP, LATER, LONGEST = 5e-5, 0.02, 1e-3  # seconds between them: at first, more by so much of the wait, at most
 EARS = 4  # ranks that are told who waits
 HEARD = 1.0  # seconds in which all who wait have said so
 
@@ -22,19 +24,21 @@ class Watch:
     def __init__(self, comm: Any, MPI: Any, timeout: float) -> None:
         self.comm, self.MPI, self.timeout = comm, MPI, timeout
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self.thread = threading.get_ident()
         self.count = 0  # waits so far: the same on all ranks that wait for each other
 
     def wait(self, request: Any, what: str) -> None:
         """Return when the request is done."""
         self.count += 1
         start = time.monotonic()
+        spin = SPIN if threading.get_ident() == self.thread else BESIDE
         while not request.Test():
             waited = time.monotonic() - start
-            if waited > SPIN:
+            if waited > spin:
                 if waited > self.timeout / 10:
                     self._stalled(request, what, start)
                     return
-                time.sleep(NAP)
+                time.sleep(min(NAP + LATER * waited, LONGEST))
 
     def _stalled(self, request: Any, what: str, start: float) -> None:
         """Go on waiting, and find out for whom."""
@@ -43,7 +47,7 @@ class Watch:
             said.append(self.comm.Isend(mine, rank))
         heard, told, since = set[int](), False, time.monotonic()
         while not request.Test():
-            time.sleep(NAP)
+            time.sleep(LONGEST)
             heard |= self._listen()
             missing = sorted(set(range(self.size)) - heard)
             first = self.rank < EARS and self.rank == min(heard, default=self.size)

@@ -112,7 +112,7 @@ class World:
 
     def barrier(self, what: str = "barrier") -> None:
         """Wait for all ranks."""
-        self._do(lambda: self._comm.Ibarrier(), what)
+        self.meet(what)
 
     def gather(self, numbers: Sequence[float], what: str = "gather") -> np.ndarray:
         """The same count of numbers from each rank, on all of them: float64 (size, count).
@@ -195,10 +195,14 @@ class World:
             self._do(lambda into=into: self._comm.Irecv(into, rank), "swap")  # type: ignore[misc]
             self._do(lambda sent=sent: sent, "swap")  # type: ignore[misc]
 
-    def scatter_sum(self, vector: np.ndarray, out: np.ndarray, counts: Sequence[int]) -> None:
-        """Sums over all ranks, of which each takes its stretch: counts elements each, in the order of ranks."""
-        out[...] = vector[: out.size]
-        self._do(lambda: self._comm.Ireduce_scatter(vector, out, counts), "reduce and scatter")
+    def scatter_sum(self, vector: np.ndarray, counts: Sequence[int]) -> None:
+        """Let a contiguous vector hold the sum over all ranks in this rank's stretch, and zeros elsewhere, in place.
+        Stretches: counts elements each, in the order of ranks, no rank's longer than that of one before it."""
+        self._do(lambda: self._comm.Ireduce_scatter(self._mpi.IN_PLACE, vector, counts), "reduce and scatter")
+        start, size = sum(counts[: self.rank]), counts[self.rank]
+        if start:  # what comes from others lies in front
+            vector[start : start + size] = vector[:size]
+        vector[:start] = vector[start + size :] = 0
 
     def fill(self, vector: np.ndarray, counts: Sequence[int]) -> None:
         """Let a vector hold the stretches of all ranks, each of which has its own already, in place."""

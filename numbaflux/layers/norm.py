@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from .. import functions as F
 from ..init import ones, zeros
 from ..op import DTypeError, ShapeError, expect
 from ..ops.norm import MOMENTS, NORM, NORM_FIXED, TRACK
+from ..ops.ranks import MEAN_OF_RANKS
 from ..ranges import check
 from ..session import assign, current, training
 from ..shapes import reshape
@@ -48,17 +49,27 @@ class _Norm:
         check_activation(name, self.activation)
         check(f"{name}.eps", self.eps)
 
-    def _normalised(self, x: Any, lead: int, groups: int) -> tuple[Any, Any]:
-        """x by its own statistics, and these."""
-        stats = apply(MOMENTS, x, lead=lead, groups=groups)
+    def _normalised(self, x: Any, lead: int, groups: int, world: Any = None) -> tuple[Any, Any]:
+        """x by its own statistics, or those over all ranks of a world, and these."""
+        stats, over = apply(MOMENTS, x, lead=lead, groups=groups), {} if world is None else {"world": world}
+        if world is not None:
+            stats = _of_all(stats, world, x.shape[0])
         w, b = (v if v is None else reshape(v, -1) for v in (self.weight, self.bias))
-        return apply(NORM, x, stats, w, b, eps=self.eps), stats
+        return apply(NORM, x, stats, w, b, eps=self.eps, **over), stats
 
     def _described(self, *sizes: Any, options: dict[str, tuple[Any, Any]]) -> str:
         """Type and sizes, the activation, and what is not as by default: name -> (value, default)."""
         parts = [*map(str, sizes), *([name_of(self.activation)] if self.activation is not F.identity else [])]
         parts += [f"{name}={value}" for name, (value, default) in options.items() if value != default]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _of_all(stats: Any, world: Any, rows: int) -> Any:
+    """Mean and variance over ranks with as many rows each, from those of each: Chan, Golub and LeVeque 1983."""
+    mean, var = stats[:1], stats[1:]
+    centre = apply(MEAN_OF_RANKS, mean, world=world, rows=rows)
+    spread = F.add(var, F.square(F.sub(mean, centre)))
+    return F.concatenate([centre, apply(MEAN_OF_RANKS, spread, world=world, rows=rows)])
 
 
 def _samples(layer: _Norm, x: Any, channels: int, axes: int = 2) -> Any:
@@ -83,6 +94,7 @@ class _Tracking(_Norm):
     eps: float = 1e-5
     momentum: float = 0.1
     active: bool | None = None
+    _world: ClassVar[Any] = None  # whose ranks' batches are one; set by nf.distributed.sync_batchnorm, and never saved
 
     def _start(
         self, ch: int, activation: Function, init: tuple[Init, Init], affine: bool, track_stats: bool,
@@ -110,11 +122,12 @@ class _Tracking(_Norm):
         if not active and self.mean is not None:
             running = current(self.mean), current(self.var)
             return self.activation(apply(NORM_FIXED, x, *running, self.weight, self.bias, eps=self.eps))
-        count = x.size // max(1, int(np.prod(x.shape[:lead])) * self.channels)
+        world = self._world if active else None
+        count = x.size // max(1, int(np.prod(x.shape[:lead])) * self.channels) * (1 if world is None else world.size)
         where, cure = type(self).__name__, "a larger batch, or partial=False for the last of an epoch"
         expect(not active or count != 1, where, "x", "of more than one value a channel in training",
                f"shape {x.shape}", "" if lead else cure, ShapeError)  # fmt: skip
-        y, stats = self._normalised(x, lead, self.channels)
+        y, stats = self._normalised(x, lead, self.channels, world)
         if active and self.mean is not None:
             running = current(self.mean), current(self.var)
             mean, var = apply(TRACK, *running, stats, momentum=self.momentum, count=count)
@@ -126,7 +139,8 @@ class _Tracking(_Norm):
         """affine, track_stats: the defaults."""
         own = self.weight is not None, self.mean is not None
         options = {"affine": (own[0], affine), "track_stats": (own[1], track_stats), "eps": (self.eps, 1e-5)}
-        return self._described(self.channels, options=options | {"momentum": (self.momentum, 0.1)})
+        options |= {"momentum": (self.momentum, 0.1), "ranks": (1 if self._world is None else self._world.size, 1)}
+        return self._described(self.channels, options=options)
 
 
 @layer
@@ -136,7 +150,8 @@ class BatchNorm(_Tracking):
     In training mean and variance are those of the batch, over all axes but the last, and the running ones go a step of
     `momentum` toward them (toward the variance with n - 1 in its divisor); else they are the running ones.
     affine=False: without weight and bias; track_stats=False: without running statistics; active: True or False
-    overrules the mode. Raises ShapeError for one value a channel in training.
+    overrules the mode. Raises ShapeError for one value a channel in training. nf.distributed.sync_batchnorm(model,
+    world) lets the batches of all ranks be one.
     Source: Ioffe and Szegedy 2015.
 
     >>> layer = BatchNorm(3, F.relu)

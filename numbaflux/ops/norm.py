@@ -14,6 +14,7 @@ from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .elementwise import ADD, AFFINE, DIV, FILL, MUL, NEG, SQRT, SUB
 from .move import RESHAPE, SLICE
 from .norm_entries import fixed_lower, grad_lower, moments_lower, norm_lower, track_lower
+from .ranks import MEAN_OF_RANKS
 from .reduce import BROADCAST, SUM
 
 # ---------------------------------------------------------------- shapes
@@ -28,7 +29,7 @@ def _moments_shape(x: Spec, lead: int, groups: int) -> Spec:
     return Spec((*x.shape[:lead], 2, groups), x.dtype)
 
 
-def _norm_shape(x: Spec, stats: Spec, *others: Spec | None, eps: float) -> Spec:
+def _norm_shape(x: Spec, stats: Spec, *others: Spec | None, eps: float, world: Any = None) -> Spec:
     """others: by channel."""
     fits = 2 <= len(stats.shape) <= len(x.shape) + 1 and stats.shape[:-2] == x.shape[: len(stats.shape) - 2]
     fits = fits and stats.shape[-2] == 2 and stats.shape[-1] > 0 and x.shape[-1] % stats.shape[-1] == 0
@@ -56,7 +57,9 @@ def _track_shape(mean: Spec, var: Spec, stats: Spec, momentum: float, count: int
     return mean, var
 
 
-def _grad_shape(x: Spec, stats: Spec, w: Spec | None, dy: Spec, eps: float) -> tuple[Spec, Spec]:
+def _grad_shape(
+    x: Spec, stats: Spec, w: Spec | None, dy: Spec, eps: float, world: Any = None
+) -> tuple[Spec, Spec]:  # fmt: skip
     _norm_shape(x, stats, w, eps=eps)
     expect(dy.shape == x.shape, "norm_grad", "dy", f"of shape {x.shape}", str(dy.shape), error=ShapeError)
     return x, Spec((2, x.shape[-1]), x.dtype)
@@ -73,6 +76,7 @@ class Groups:
         self.lead, self.groups = tuple(stats.shape[:-2]), stats.shape[-1]
         self.outer, self.k = math.prod(self.lead), math.prod(self.shape[len(self.lead) : -1])
         self.m = self.shape[-1] // self.groups
+        self.world = c.attrs.get("world")
 
     def stat(self, which: int) -> Any:
         """Mean (0) or variance (1)."""
@@ -90,7 +94,8 @@ class Groups:
         v = self.c.apply(RESHAPE, v, shape=(self.outer, self.k, self.groups, self.m))
         v = self.c.apply(SUM, v, start=3, stop=4, scale=1.0 / (self.k * self.m))
         v = self.c.apply(SUM, v, start=1, stop=2, scale=1.0)
-        return self.c.apply(RESHAPE, v, shape=(*self.lead, self.groups))
+        v = self.c.apply(RESHAPE, v, shape=(*self.lead, self.groups))
+        return v if self.world is None else self.c.apply(MEAN_OF_RANKS, v, world=self.world, rows=self.shape[0])
 
 
 def row(c: Any, x: Any, axis: int, i: int) -> Any:
@@ -194,7 +199,8 @@ MOMENTS = Op(
     (_moments_grad,),
     examples=(example("f", (4, 3, 5), **BATCH), example("f", (4, 5), **LAYER)),
 )
-# (x - mean) / sqrt(var + eps) * w + b. The statistics are x's own: what they add to the gradient is in that of x
+# (x - mean) / sqrt(var + eps) * w + b. The statistics are x's own: what they add to the gradient is in that of x; with
+# a world they are those of a batch over all of its ranks
 NORM: Op = Op(
     "norm",
     _norm_shape,

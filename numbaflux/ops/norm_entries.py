@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from ..lowering import SMALL, Array, Buf, Build, Int, Num, cut, elements_block, elementwise, image_block, leading, whole
+from .ranks import sum_over_ranks
 
 DOUBLE = np.dtype(np.float64)  # of partial sums
 
@@ -108,7 +109,9 @@ def _factors(b: Build, v: View, x: Buf, stats: Buf, w: Buf | None, bias: Buf | N
     return seen
 
 
-def norm_lower(b: Build, out: Buf, x: Buf, stats: Buf, w: Buf | None, bias: Buf | None, eps: float) -> None:
+def norm_lower(
+    b: Build, out: Buf, x: Buf, stats: Buf, w: Buf | None, bias: Buf | None, eps: float, world: Any = None
+) -> None:  # fmt: skip
     v = View.of(x, stats)
     if v.by_rows:
         b.add("norm.rows", v.matrix(out, True), v.matrix(x), cut(stats, v.outer, 2, v.groups), *_affine(x, w, bias),
@@ -143,10 +146,13 @@ def track_lower(
 
 
 def grad_lower(
-    b: Build, outs: tuple[Buf, Buf], x: Buf, stats: Buf, w: Buf | None, dy: Buf, eps: float
+    b: Build, outs: tuple[Buf, Buf], x: Buf, stats: Buf, w: Buf | None, dy: Buf, eps: float, world: Any = None
 ) -> None:  # fmt: skip
     v, (dx, sums) = View.of(x, stats), outs
-    (_row_grad if v.by_rows else _channel_grad)(b, v, dx, sums, x, stats, w, dy, eps)
+    if v.by_rows:
+        _row_grad(b, v, dx, sums, x, stats, w, dy, eps)
+    else:
+        _channel_grad(b, v, dx, sums, x, stats, w, dy, eps, world)
 
 
 def _row_grad(
@@ -165,18 +171,30 @@ def _row_grad(
 
 
 def _channel_grad(
-    b: Build, v: View, dx: Buf, sums: Buf, x: Buf, stats: Buf, w: Buf | None, dy: Buf, eps: float
+    b: Build, v: View, dx: Buf, sums: Buf, x: Buf, stats: Buf, w: Buf | None, dy: Buf, eps: float, world: Any
 ) -> None:  # fmt: skip
+    """With a world the sums are this rank's own, the gradient of x is by those of all."""
     slots, totals = b.temp((v.slots, 2, v.c), DOUBLE), b.temp((v.outer, 2, v.c), DOUBLE)
     f = _factors(b, v, x, stats, None, None, eps)
     into = _into(slots) if v.batch else cut(slots, *slots.shape, write=True)
     b.add("norm.sums", into, v.matrix(x), v.matrix(dy), f, **v.tiling, fixed=v.batch)
     made, f = v.factors(b, x, 4)
+    own, k = totals, v.k
+    if world is not None:
+        own, slots, k = slots, _over_ranks(b, slots, world, x.shape[0]), v.k * world.size
     b.add("norm.grad_factors", cut(made, *made.shape, write=True), cut(totals, *totals.shape, write=True),
-          cut(slots, *slots.shape), cut(stats, v.outer, 2, v.groups), *_affine(x, w), Num(eps, x.dtype), Int(v.k),
+          cut(slots, *slots.shape), cut(stats, v.outer, 2, v.groups), *_affine(x, w), Num(eps, x.dtype), Int(k),
           **v.joining)  # fmt: skip
     b.add("norm.grad_apply", v.matrix(dx, True), v.matrix(x), v.matrix(dy), f, **v.tiling)
-    _sum_of(b, sums, totals)
+    _sum_of(b, sums, own)
+
+
+def _over_ranks(b: Build, slots: Buf, world: Any, rows: int) -> Buf:
+    """The sum of the slots of all ranks, as one slot."""
+    total = b.temp((1, *slots.shape[1:]), DOUBLE)
+    _sum_of(b, total, slots)
+    sum_over_ranks(b, total, world, rows)
+    return total
 
 
 def _sum_of(b: Build, out: Buf, parts: Buf) -> None:

@@ -64,7 +64,7 @@ def test_asv_finds_every_benchmark_without_other_libraries():
     assert done.returncode == 0, done.stderr
     found = re.findall(r'"name": "(bench_[\w.]+)"', done.stdout)
     assert sorted(found) == sorted(NAMES)
-    topics = ("compile_and_import", "files", "kernels", "layers", "memory", "train_step")
+    topics = ("compile_and_import", "files", "kernels", "layers", "memory", "mpi", "train_step")
     assert [f"bench_{topic}" for topic in topics] == FILES == sorted({name.split(".")[0] for name in found})
 
 

@@ -78,21 +78,48 @@ def test_a_file_that_somebody_removed_is_no_error(tmp_path):
 def test_metadata_and_a_path_in_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train([1], [nf.Checkpoint("run.h5", metadata={"data": "made up"})])
-    assert nf.load_checkpoint("run.h5").metadata == {"data": "made up"}
+    found = nf.load_checkpoint("run.h5").metadata
+    assert found["data"] == "made up" and set(found) == {"data", "record"}
 
 
-def test_an_error_of_the_disk_ends_training_and_leaves_the_last_file(tmp_path, monkeypatch):
-    training, write = fresh(), hdf5.write
+class Full:
+    """A disk that has no room for the second file, say."""
 
-    def full(*args, **options):
-        if training[1].step == 2:
+    def __init__(self, monkeypatch, *turns):
+        self.write, self.turns, self.turn = hdf5.write, turns, 0
+        monkeypatch.setattr(hdf5, "write", self)
+
+    def __call__(self, *args, **options):
+        self.turn += 1
+        if self.turn in self.turns:
             raise OSError(28, "No space left on device")
-        return write(*args, **options)
+        return self.write(*args, **options)
 
-    monkeypatch.setattr(hdf5, "write", full)
-    with pytest.raises(OSError, match="No space left"):
-        train([3, 2, 1], [nf.Checkpoint(tmp_path / "run.h5")], training)
-    assert nf.load_checkpoint(tmp_path / "run.h5").epoch == 1 and training[1].step == 2
+
+def test_a_disk_that_fails_is_told_and_tried_again(tmp_path, monkeypatch, capsys):
+    epochs, path = [], tmp_path / "run.h5"
+    look = lambda event: epochs.append(nf.load_checkpoint(path).epoch)  # noqa: E731
+    Full(monkeypatch, 2, 3)
+    assert len(train([4, 3, 2, 1], [nf.Checkpoint(path), look])) == 4
+    assert epochs == [1, 1, 1, 4] and names(tmp_path) == ["run.h5"]
+    line = (
+        f"Checkpoint: {path} could not be written ([Errno 28] No space left on device); the last file stays, the next"
+    )
+    assert capsys.readouterr().err == f"{line} turn tries again\n" * 2
+
+
+def test_what_could_not_be_written_was_not_the_best(tmp_path, monkeypatch):
+    Full(monkeypatch, 2, 3)  # epochs 2 and 4 cannot be written, so that 5 is better than any file
+    train([5, 1, 9, 2, 3, 1.5], [nf.Checkpoint(tmp_path / "{epoch}.h5", best="loss")])
+    assert names(tmp_path) == ["1.h5", "5.h5", "6.h5"]
+
+
+def test_kept_files_stay_while_nothing_can_be_written(tmp_path, monkeypatch):
+    Full(monkeypatch, 3, 4)
+    seen = []
+    look = lambda event: seen.append(names(tmp_path))  # noqa: E731
+    train([1] * 5, [nf.Checkpoint(tmp_path / "{epoch}.h5", keep=2), look])
+    assert seen == [["1.h5"], ["1.h5", "2.h5"], ["1.h5", "2.h5"], ["1.h5", "2.h5"], ["2.h5", "5.h5"]]
 
 
 # ---------------------------------------------------------------- what is refused
@@ -139,6 +166,8 @@ def test_wrong_arguments_are_refused_before_the_first_step(tmp_path, monkeypatch
         ({"by": "batch", "best": "loss"},
          "Checkpoint: best must be None where by='batch', got 'loss'; the history has a row an epoch"),
         ({"mode": "min"}, "Checkpoint: mode must be None where best is not given, got 'min'"),
+        ({"metadata": {"record": 1}},
+         "Checkpoint: metadata must be without 'record', got it; that is where the run's record goes"),
         ({"keep": 2}, "Checkpoint: path must be one with {epoch} where keep is given, got 'run.h5'"),
         ({"best": "accuracy"}, "Checkpoint: mode must be 'min' or 'max', got None; nothing tells whether accuracy is "
          "to fall or to rise"),

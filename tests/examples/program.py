@@ -23,6 +23,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 class Ran(NamedTuple):
     """What a run left: exit code, report as title -> text, folder, and what some functions of the program returned."""
 
+    name: str
     code: int
     report: dict[str, str]
     folder: Path
@@ -30,10 +31,9 @@ class Ran(NamedTuple):
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
-        """The arrays of the one file of a model, by path, in float64."""
-        (path,) = self.folder.glob("*.h5")
+        """The arrays of the model's file, by path, in float64."""
         found: dict[str, np.ndarray] = {}
-        with h5py.File(path) as file:
+        with h5py.File(self.folder / f"{self.name}.h5") as file:
             file["tensors"].visititems(lambda name, x: found.update({name: x[()]}) if hasattr(x, "shape") else None)
         return {name.replace("/", "."): np.asarray(array, np.float64) for name, array in found.items()}
 
@@ -76,7 +76,7 @@ def ran(name: str, folder: Path, *options: object, watch: tuple[str, ...] = ()) 
         for one in watch:
             stack.enter_context(mock.patch.object(module, one, watched(getattr(module, one))))
         code, text = called(name, "--out", folder, *options)
-    return Ran(code, lines(text), folder, returned)
+    return Ran(name, code, lines(text), folder, returned)
 
 
 def started(name: str, folder: Path, *options: object) -> subprocess.CompletedProcess:

@@ -15,7 +15,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("custom")
     done = started("custom", folder, "--epochs", 75)
     assert (done.returncode, done.stderr) == (0, "")
-    return Ran(done.returncode, lines(done.stdout), folder, {})
+    return Ran("custom", done.returncode, lines(done.stdout), folder, {})
 
 
 def test_report_and_files(run):

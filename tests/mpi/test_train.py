@@ -60,8 +60,18 @@ def test_ways_to_train_give_the_same_history(mpi, options):
 @pytest.mark.parametrize("options", [{}, {"compile": False}, {"overlap": True, "bucket": 0.0001}], ids=str)
 @pytest.mark.parametrize("dtype", EPS)
 def test_synchronised_batchnorm_trains_as_one_process_does(mpi, dtype, options):
-    own = {"norm": True} | {name: value for name, value in options.items() if name == "compile"}
-    compare(*trained(mpi, 2, dtype=dtype, norm=True, **options)[:2], dtype, **own)
+    own = {"norm": "of all"} | {name: value for name, value in options.items() if name == "compile"}
+    compare(*trained(mpi, 2, dtype=dtype, norm="of all", **options)[:2], dtype, **own)
+
+
+def test_ranks_of_open_mpi_train_alike(openmpi):
+    compare(*trained(openmpi, 2, dtype="float64", norm="of all")[:2], "float64", norm="of all")
+
+
+def test_ranks_with_statistics_of_their_own_come_to_one_model(mpi):
+    found, params, _ = trained(mpi, 2, norm="own")
+    _, history = training.train(None, norm="own")
+    assert found[0]["loss"] != history[0]["loss"] and params["1.mean"].any()
 
 
 START = """

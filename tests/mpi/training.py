@@ -31,18 +31,18 @@ def in_order(output, y):
     return (nf.onecold(output) == y.indices) @ places / places.sum()
 
 
-def model_of(dtype, norm=False):
+def model_of(dtype, norm=""):
     last = [nf.BatchNorm(8), nf.Dense(8, 4, rng=2)] if norm else [nf.Dense(8, 4, rng=2)]
     model = nf.Chain(nf.Dense(3, 8, nf.tanh, rng=1), *last)
     return nf.f64(model) if dtype == "float64" else model
 
 
-def train(world, dtype="float32", norm=False, validate="arrays", compile=True, epochs=3, callbacks=(), **options):
+def train(world, dtype="float32", norm="", validate="arrays", compile=True, epochs=3, callbacks=(), **options):
     """The model and its history; world: None in one process. options: of the loader or the DistributedOptimizer."""
     own = {name: options.pop(name) for name in ("partial", "rng", "shuffle") if name in options}
     training, validation = data(dtype)
     model = model_of(dtype, norm)
-    model = model if world is None or not norm else nf.distributed.sync_batchnorm(model, world)
+    model = nf.distributed.sync_batchnorm(model, world) if world is not None and norm == "of all" else model
     rule = nf.Momentum(0.1)
     state = nf.setup(rule if world is None else nf.DistributedOptimizer(rule, world, **options), model)
     batches = nf.DataLoader(training, BATCH, **({"shuffle": True, "rng": 3} | own), world=world)
