@@ -2,7 +2,10 @@
 
 import sys
 
+import numpy as np
+
 from tests.examples.program import FOLDER, called, lines
+from tests.examples.test_transport import shares
 from tests.slurm.test_script import NETWORK
 
 
@@ -20,7 +23,8 @@ def test_two_nodes_read_one_file(slurm, tmp_path):
     assert code == 0
     found, right = lines(said), lines(alone)
     assert found["training"].endswith(", 2 ranks") and right["training"].endswith(", 1 rank")
-    for title in ("data", "validation", "test"):
-        assert found[title] == right[title]
+    assert found["data"] == right["data"]
+    for title in ("validation", "test"):
+        np.testing.assert_allclose(shares(found[title]), shares(right[title]), atol=1.5e-4)
     for name in ("transport.h5", "transport.png", "transport-data.h5"):
         assert (tmp_path / "ranks" / name).exists()
