@@ -94,7 +94,7 @@ RANGES: dict[str, Range] = {
     "init.timeout": POSITIVE,
     "DistributedOptimizer.accumulate": COUNT,
     "DistributedOptimizer.bucket": POSITIVE,
-    "DistributedOptimizer.deterministic": COUNT,
+    "DistributedOptimizer.shards": COUNT,
     "DistributedOptimizer.compare": Range(0, math.inf, whole=True),
     "DataLoader.batchsize": COUNT,
     "DataLoader.prefetch": Range(0, math.inf, whole=True),

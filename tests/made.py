@@ -139,7 +139,7 @@ MAKE = {
     "init.timeout": lambda x: nf.distributed.init(timeout=x),
     **{
         f"DistributedOptimizer.{name}": lambda x, name=name: nf.DistributedOptimizer(nf.Adam(), WORLD, **{name: x})
-        for name in ("accumulate", "bucket", "deterministic", "compare")
+        for name in ("accumulate", "bucket", "shards", "compare")
     },
     "DataLoader.batchsize": lambda x: nf.DataLoader(X, x),
     "DataLoader.prefetch": lambda x: nf.DataLoader(X, prefetch=x),
@@ -280,7 +280,7 @@ MAKE = {
 # What a test can afford (sizes of arrays, epochs), and what another argument leaves free.
 NARROW = {
     "Dense.n_in": (1, 50), "Dense.n_out": (1, 50), "train.epochs": (0, 2), "profile.repeats": (1, 3),
-    "permutation.n": (0, 100), "DistributedOptimizer.deterministic": (1, 2),
+    "permutation.n": (0, 100), "DistributedOptimizer.shards": (1, 2),
     "integers.low": (-(2**63), 2**63 - 2), "integers.high": (1 - 2**63, 2**63 - 1),
     "rrelu.l": (-1e30, 1e30), "rrelu.u": (-1e30, 1e30),
     "truncated_normal.lo": (-1e9, 1e9 - 1), "truncated_normal.hi": (1 - 1e9, 1e9),

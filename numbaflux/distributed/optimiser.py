@@ -6,11 +6,13 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from ..lowering import Buf, Build, whole
+from ..memory import aligned
 from ..op import DTypeError, NonFiniteError, PlanError, RankError, ShapeError, expect
 from ..optim import OptState, Rule
 from ..optim.chain import Norm
@@ -23,13 +25,15 @@ from ..rng import Generator
 from ..session import Session
 from ..tree import Moves, replaced
 from .join import WIRES, Tree, sum_by_tree, sum_packed
+from .kept import Kept
+from .node import Shared
 from .overlap import Courier
 from .world import World
 
 LEFT_OUT = -1  # in the status of a plan: no update this time
 WHOLE = (Norm, LAMB, Muon)  # what needs more of a gradient than the element
 BAD = "step: gradients must be finite, got NaN or Inf; nothing was changed"
-SHARDS = 8  # of a batch where deterministic=True
+TOGETHER = 2**18  # bytes of a vector from which shared memory pays
 PARTS, LEAST = 8, 2**18  # of gradients that are summed while others are made: buckets, and bytes of one
 
 
@@ -45,9 +49,9 @@ class DistributedOptimizer(Spread):
     wire: "float16" or "bfloat16" sends 16 bits an element (float32 models).
     sharded: each rank keeps the optimiser's vectors for its share of the parameters alone, and updates that (ZeRO-1:
     Rajbhandari et al. 2020); for rules that see an element at a time.
-    deterministic: True, or a number of shards, 8 for True: the global batch is cut into so many, whose gradients are
-    added by a fixed tree: the same bits on any number of ranks that divides it, all powers of 2. A random draw is then
-    that of a shard, and layers that keep running statistics are refused.
+    deterministic: the global batch is cut into so many shards, whose gradients are added by a fixed tree: the same bits
+    on any number of ranks that divides shards, all powers of 2. A random draw is then that of a shard, and layers that
+    keep running statistics are refused.
     compare: updates between two comparisons of the parameters of all ranks; 0: never.
 
     >>> import numbaflux as nf
@@ -60,7 +64,8 @@ class DistributedOptimizer(Spread):
 
     def __init__(
         self, rule: Rule, world: World, accumulate: int = 1, bucket: float = 8.0, overlap: bool | None = None,
-        wire: str | None = None, sharded: bool = False, deterministic: bool | int = False, compare: int = 1000,
+        wire: str | None = None, sharded: bool = False, deterministic: bool = False, shards: int = 8,
+        compare: int = 1000,
     ) -> None:  # fmt: skip
         where = "DistributedOptimizer"
         expect(isinstance(rule, Rule), where, "rule", "a rule such as nf.Adam()", kind(rule), error=DTypeError)
@@ -71,13 +76,12 @@ class DistributedOptimizer(Spread):
         self.accumulate = int(check(f"{where}.accumulate", accumulate))
         self.compare = int(check(f"{where}.compare", compare))
         self.bucket = int(check(f"{where}.bucket", bucket) * 2**20)
-        self.fixed = deterministic is not False
-        shards = {False: 1, True: SHARDS}[deterministic] if isinstance(deterministic, bool) else deterministic
-        self.shards = int(check(f"{where}.deterministic", shards))
+        self.fixed, self.shards = bool(deterministic), int(check(f"{where}.shards", shards))
         self._check_together()
         self.fit()
         self.overlap = (world.threads and world.spare) if overlap is None else bool(overlap)
         self.overlap = self.overlap and world.size > 1 and not (self.fixed or self.sharded)
+        self.shared: dict[int, Shared] = {}  # vectors that ranks of a node see, by their addresses
         self.kept = 0  # gradients that are added up and wait
         self.collecting, self.at = False, 0  # whether this run only adds up gradients; which part of the batch it is of
         self.seeds: dict[tuple[int, int], int] = {}
@@ -100,7 +104,7 @@ class DistributedOptimizer(Spread):
         size = self.world.size
         good = not self.fixed or (self.shards % size == 0 and math.log2(self.shards) % 1 == 0 == math.log2(size) % 1)
         expected = f"a power of 2 and a multiple of {size} ranks, these a power of 2 too"
-        expect(good, "DistributedOptimizer", "deterministic", expected, self.shards)
+        expect(good, "DistributedOptimizer", "shards", expected, self.shards)
         self.parts = self.shards // size if self.fixed else 1
         Moves.count += 1  # plans hold the share of a rank
 
@@ -125,9 +129,23 @@ class DistributedOptimizer(Spread):
         each = up(-(-size // self.world.size))
         return [max(0, min(each, size - rank * each)) for rank in range(self.world.size)]
 
+    def memory(self, size: int, dtype: np.dtype[Any], name: str) -> np.ndarray:
+        """Of large vectors that ranks of a node add up or bring together: memory that these share."""
+        node = self.world.node
+        here = node is not None and not self.fixed and self.wire is None
+        wanted = node is not None and node.size == self.world.size if self.sharded else name == "grads"
+        if node is None or not (here and wanted) or size * dtype.itemsize < TOGETHER:
+            return aligned(size * dtype.itemsize).view(dtype)
+        found = self.world.meet("nf.setup", [size])
+        expect(bool((found == size).all()), "setup", "model", "of one size on all ranks", found[:, 0].tolist(),
+               "build the same model on all ranks", RankError)  # fmt: skip
+        shared = Shared(node, node.vectors(size, dtype), serial=self.overlap)
+        self.shared[shared.own.ctypes.data] = shared
+        return shared.own
+
     def bind(self, state: OptState) -> None:
         self.state, self.vectors = state, list(state.vectors.values())
-        self.sums: list[np.ndarray] | None = None  # of gradients that wait
+        self.sums: Kept | None = None  # of gradients that wait
         self.tree, self.courier = Tree(), Courier()
         good = self.wire is None or all(v.params.dtype == np.float32 for v in self.vectors)
         expect(good, "DistributedOptimizer", "wire", "None for a model that is not float32", repr(self.wire))
@@ -235,14 +253,14 @@ class DistributedOptimizer(Spread):
         self.sending = not self.collecting
         if self.sending:
             value = float(instance.view(loss).reshape(())[()])
-            sums = [partial(self._sum, v.grads[start:end]) for v, start, end in self.stretches()]
+            sums = [partial(self._sum, *one, known=False) for one in self.stretches()]
             self.courier.begin([partial(self._meet, value, samples, instance.error()), *sums])
             self.courier.release(0)
 
     def _ready(self, i: int, instance: Any) -> None:
         """A bucket's gradients are there."""
         if self.sending:
-            self._add_kept(*self.stretches()[i])
+            self._add_kept(i)
             self.courier.release(1 + i)
 
     def _join(self, instance: Any, loss: Buf, samples: int) -> None:
@@ -254,6 +272,7 @@ class DistributedOptimizer(Spread):
         if self.overlap:
             self.courier.finish()
         else:
+            self._add_all_kept()
             self._meet(math.fsum(self.losses) / self.parts, samples, instance.error())
             self._sum_all()
         self.world.confirm("a training step")
@@ -274,8 +293,12 @@ class DistributedOptimizer(Spread):
         expect(not uneven, "step", "batches of all ranks", "of one size", got, cure, RankError)
         self.mean = math.fsum(found[:, 2].tolist()) / self.world.size
 
-    def _sum(self, part: np.ndarray) -> None:
-        if self.wire is None:
+    def _sum(self, v: Vectors, start: int, end: int, known: bool) -> None:
+        """Of a bucket; known: whether all ranks have its gradients."""
+        shared, part = self.shared.get(v.grads.ctypes.data), v.grads[start:end]
+        if shared is not None:
+            shared.sum(start, end, known)
+        elif self.wire is None:
             self.world.sum(part, "gradients")
         else:
             sum_packed(self.world, part, self.wire)
@@ -287,17 +310,28 @@ class DistributedOptimizer(Spread):
                 v.grads[...] = total
                 sum_by_tree(self.world, v.grads)
             return
-        for v, start, end in self.stretches():
-            self._add_kept(v, start, end)
-            if not self.sharded:
-                self._sum(v.grads[start:end])
+        for one in () if self.sharded else self.stretches():
+            self._sum(*one, known=True)
         finite = math.isfinite(self.mean)  # else the check of the loss says so, on all ranks
         for v in self.vectors if self.sharded and finite else ():
-            self.world.scatter_sum(v.grads, self._counts(v.grads.size))
+            shared = self.shared.get(v.grads.ctypes.data)
+            if shared is not None:
+                shared.reduce(self._ends(v))
+            else:
+                self.world.scatter_sum(v.grads, self._counts(v.grads.size))
 
-    def _add_kept(self, v: Vectors, start: int, end: int) -> None:
+    def _ends(self, v: Vectors) -> tuple[int, ...]:
+        """Where the ranks' stretches begin and end."""
+        return 0, *accumulate(self._counts(v.grads.size))
+
+    def _add_all_kept(self) -> None:
+        """Before others may read them."""
+        for i in range(len(self.stretches())):
+            self._add_kept(i)
+
+    def _add_kept(self, i: int) -> None:
         if self.kept and self.sums is not None:
-            v.grads[start:end] += self.sums[self.vectors.index(v)][start:end]
+            self.sums.give(i)
 
     def _keep(self, instance: Any) -> None:
         """Where gradients are only added up: no update this time. Of shared-out ones a rank sees its own alone."""
@@ -308,20 +342,22 @@ class DistributedOptimizer(Spread):
         if not self.collecting:
             self.kept = 0
             return
-        grads = [v.grads for v in self.vectors]
         if self.fixed:
-            self.tree.add(grads)
+            self.tree.add([v.grads for v in self.vectors])
         else:
-            self.sums = self.sums or [np.empty_like(g) for g in grads]
-            for total, g in zip(self.sums, grads, strict=True):
-                np.add(total, g, out=total) if self.kept else np.copyto(total, g)
+            self.sums = self.sums or Kept(self.stretches())
+            self.sums.keep(first=self.kept == 0)
             self.kept += 1
         instance.status[0] = LEFT_OUT
 
     def _spread_out(self, instance: Any) -> None:
         """Each rank's parameters for all."""
-        if not instance.status[0]:
-            for v in self.vectors:
+        for v in () if instance.status[0] else self.vectors:
+            shared = self.shared.get(v.params.ctypes.data)
+            if shared is not None:
+                shared.node.barrier("parameters")
+                shared.bring(self._ends(v))
+            else:
                 self.world.fill(v.params, self._counts(v.params.size))
 
     def update(self) -> None:
@@ -332,6 +368,7 @@ class DistributedOptimizer(Spread):
             v.grads *= self.share
         if self.collecting:
             return
+        self._add_all_kept()
         self._meet(0.0, 0, None)
         self._sum_all()
         bad = not all(np.isfinite(v.grads[slice(*v.own)]).all() for v in self.vectors)

@@ -20,6 +20,7 @@ from ..native import pool, set_num_threads
 from ..op import PlanError, RankError, RankLostError, expect
 from ..rng import Generator, default
 from ..tree import arrays, layers
+from .node import Node
 from .waiting import Watch
 
 PIECE = 2**28  # elements a message: counts stay far below 2**31
@@ -42,6 +43,7 @@ class World:
     def __init__(self, comm: Any = None, MPI: Any = None, timeout: float = 600.0, survive: bool = False) -> None:
         self._comm, self._mpi, self.timeout, self.survive = comm, MPI, timeout, survive
         self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
+        self.node: Node | None = None  # the ranks that share memory, where each node has as many
         self.open = self.syncing = True
         self.threads = self.spare = False  # whether threads may call MPI; whether ranks have more than a core each
         if comm is None:
@@ -51,12 +53,20 @@ class World:
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = node.Get_rank(), node.Get_size()
         self._share_cores(node)
-        node.Free()
+        self.node = self._on_node(node)
 
     def _take(self, comm: Any) -> None:
         """Be a rank of this communicator."""
         self._comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self._watch = Watch(comm.Dup(), self._mpi, self.timeout)
+
+    def _on_node(self, comm: Any) -> Node | None:
+        """The node's ranks, where there are several, none is to die, and each node has as many."""
+        sizes = self.gather([self.local_size])
+        if self.survive or self.local_size == 1 or (sizes != self.local_size).any():
+            return None
+        across = self._comm.Split(self.local_rank, self.rank) if self.local_size < self.size else None
+        return Node(comm, across, self._mpi, self.timeout)
 
     def _share_cores(self, node: Any) -> None:
         """Ranks of a node that may run on the same cores share them, unless the user says how many threads."""

@@ -30,6 +30,10 @@ class Spread(ABC):
         """The stretch of a flat vector of that size whose parameters this process updates."""
 
     @abstractmethod
+    def memory(self, size: int, dtype: np.dtype[Any], name: str) -> np.ndarray:
+        """Zeroed memory for a vector of that name."""
+
+    @abstractmethod
     def gathered(self, v: Vectors, name: str) -> np.ndarray:
         """A state vector of that name, whole, on all ranks, each of which must ask."""
 

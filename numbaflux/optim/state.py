@@ -161,7 +161,9 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]], spread: 
             for s in segments if start else ():  # what lies between them stays 0
                 state[max(0, s.start - own[0]) : max(0, s.start + s.size - own[0])] = start
     scratch = vector(size if _changes_gradients(rule) else 0)
-    vectors = Vectors(vector(), vector(), scratch, states, segments, own)
+    names = "params", "grads"
+    params, grads = (vector() if spread is None else spread.memory(size, dtype, name) for name in names)
+    vectors = Vectors(params, grads, scratch, states, segments, own)
     for s, tied in zip(segments, group, strict=True):
         view = s.of(vectors.params)
         view[...] = tied[0].array

@@ -29,7 +29,7 @@ def test_a_world_of_one_changes_no_bit(name, options, drop):
 
 
 def test_fixed_shards_draw_alike_for_any_split_and_count_one_draw_a_step():
-    one, other = (params(nf.DistributedOptimizer(nf.Adam(), World(), deterministic=8), 0.4) for _ in range(2))
+    one, other = (params(nf.DistributedOptimizer(nf.Adam(), World(), deterministic=True), 0.4) for _ in range(2))
     assert one[:2] == other[:2] and one[3] == (5, len(steps.data("float32")))
 
 
@@ -57,7 +57,7 @@ REFUSED = [
     ({"world": 3}, DTypeError, "world must be what nf.distributed.init() returned, got int"),
     ({"wire": "float8"}, RangeError, "wire must be None, 'float16' or 'bfloat16', got 'float8'"),
     ({"accumulate": 0}, RangeError, "accumulate must be an integer in [1, inf)"),
-    ({"deterministic": 6}, RangeError, "deterministic must be a power of 2 and a multiple of 1 ranks"),
+    ({"deterministic": True, "shards": 6}, RangeError, "shards must be a power of 2 and a multiple of 1 ranks"),
     ({"deterministic": True, "sharded": True}, RangeError, "deterministic must be without sharded"),
     ({"sharded": True, "wire": "float16"}, RangeError, "wire must be None where sharded=True"),
     ({"sharded": True, "rule": nf.LAMB()}, RangeError, "sharded must be False for rules that need whole gradients"),
@@ -80,7 +80,7 @@ def test_sixteen_bits_are_for_float32():
 def test_fixed_shards_refuse_running_statistics_and_batches_they_do_not_divide():
     def made(*layers):
         model = nf.Chain(nf.Dense(2, 4), *layers)
-        state = nf.setup(nf.DistributedOptimizer(nf.Adam(), World(), deterministic=4), model)
+        state = nf.setup(nf.DistributedOptimizer(nf.Adam(), World(), deterministic=True, shards=4), model)
         return nf.compile(lambda m, x: (m(x) ** 2).mean(), model, state)
 
     with pytest.raises(PlanError, match="use nf.GroupNorm"):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 import numbaflux as nf
+from numbaflux.distributed import optimiser
 
 BATCH, STEPS = 24, 6
 
@@ -40,7 +41,8 @@ def rule_of(name):
     }[name]
 
 
-def main(name="adam", dtype="float32", drop=0.0, hold=1, **options):
+def main(name="adam", dtype="float32", drop=0.0, hold=1, together=optimiser.TOGETHER, **options):
+    optimiser.TOGETHER = together
     nf.seed(3)
     with nf.distributed.init() as world:
         rule = nf.DistributedOptimizer(rule_of(name), world, **options)

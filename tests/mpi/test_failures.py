@@ -7,6 +7,7 @@ START = """
     import numbaflux as nf
 
     world = nf.distributed.init(timeout=20)
+    nf.distributed.optimiser.TOGETHER = 0 if "{options}".endswith("compare=0") else 2**18
     nf.seed(1)
     model = nf.Chain(nf.Dense(4, 8, nf.relu), nf.BatchNorm(8), nf.Dense(8, 3))
     state = nf.setup(nf.DistributedOptimizer(nf.Adam(0.1), world{options}), model)
@@ -46,7 +47,8 @@ WRONG = {
         ["rank 0: NonFiniteError: step: loss must be finite", "rank 1: NonFiniteError: step: loss must be finite"],
     ),
 }
-WAYS = ["", ", overlap=True, bucket=1e-5", ", sharded=True"]
+TOGETHER = ", compare=0"  # stands for vectors in memory that ranks share, as large ones are
+WAYS = ["", ", overlap=True, bucket=1e-5", ", sharded=True", TOGETHER, ", sharded=True" + TOGETHER]
 
 
 @pytest.mark.parametrize("options", WAYS)

@@ -45,9 +45,16 @@ def test_ranks_train_as_one_process_does(mpi, n, name):
 @pytest.mark.parametrize("options", [
     {"overlap": True, "bucket": 0.01}, {"overlap": False, "bucket": 0.01}, {"sharded": True},
     {"name": "rprop", "sharded": True}, {"name": "ema", "sharded": True}, {"overlap": True, "name": "clip"},
+    {"together": 0, "overlap": False}, {"together": 0, "overlap": True, "bucket": 0.01},
+    {"together": 0, "overlap": False, "bucket": 0.01}, {"together": 0, "sharded": True},
 ], ids=str)  # fmt: skip
 def test_ways_to_sum_give_the_same_training(mpi, options):
     compare(*trained(mpi, 2, dtype="float64", **options), *alone(options.get("name", "adam"), "float64"), rtol=1e-10)
+
+
+def test_four_ranks_add_up_in_memory_that_they_share(mpi):
+    for options in ({}, {"sharded": True}):
+        compare(*trained(mpi, 4, dtype="float64", together=0, **options), *alone("adam", "float64"), rtol=1e-10)
 
 
 def test_overlap_and_buckets_change_no_bit_of_two_ranks(mpi):
@@ -76,7 +83,7 @@ def test_gradients_of_several_steps_make_one_update(mpi, way, name):
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 def test_fixed_shards_give_the_same_bits_on_any_number_of_ranks(mpi, drop):
-    found = [trained(mpi, n, deterministic=8, drop=drop)[0] for n in (1, 2, 4)]
+    found = [trained(mpi, n, deterministic=True, drop=drop)[0] for n in (1, 2, 4)]
     assert all(one["same"] for one in found)
     assert len({one["digest"] for one in found}) == 1
     assert found[0]["losses"] == found[1]["losses"] == found[2]["losses"]
