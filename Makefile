@@ -15,7 +15,7 @@ help:
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make docs-check   only the code in README, docs and docstrings"
 	@echo "make against-torch  500 configurations of each layer beside PyTorch (installs it)"
-	@echo "make soak         trainings killed 200 times at random moments, each to end with the same bits (KILLS=200)"
+	@echo "make soak         trainings of one process and of ranks, killed 200 times each, to end with the same bits (KILLS=200)"
 	@echo "make bench        benchmarks of the working tree by asv (ARGS='--quick -b Kernels' goes to asv run)"
 	@echo "make bench-check  that benchmarks are well formed, and that some of each file run"
 	@echo "make bench-peers  side by side with PyTorch, JAX and ONNX Runtime (installs them into .venv-peers)"
@@ -60,6 +60,7 @@ KILLS = 200
 soak: .venv/installed
 	$(BIN)/numbaflux cache warm
 	$(BIN)/python -m tests.soak $(KILLS)
+	$(BIN)/python -m tests.mpi.soak $(KILLS)
 
 # asv asks for this machine's name and CPU unless they are written down.
 MACHINE = $(HOME)/.asv-machine.json

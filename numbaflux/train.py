@@ -18,7 +18,7 @@ from .grad import withgradient
 from .history import FIXED, History
 from .newest import newest
 from .onehot import OneHot
-from .op import DTypeError, NonFiniteError, PlanError, RangeError, ShapeError, expect
+from .op import DTypeError, NonFiniteError, PlanError, RangeError, RankLostError, ShapeError, expect
 from .optim import OptState, update
 from .preemption import Preempted, Signals, answer, leave, savers
 from .progress import reporter
@@ -141,7 +141,10 @@ class Training:
             try:
                 self.listeners.start(self.event(self.position.epoch))
                 while self.position.epoch < epochs and not self.stopped:
-                    self.epoch(report)
+                    try:
+                        self.epoch(report)
+                    except RankLostError:
+                        self.go_on()
             except KeyboardInterrupt:
                 self.history.interrupted = True
             except Preempted:
@@ -164,6 +167,15 @@ class Training:
     def stop(self) -> None:
         self.stopped = True
 
+    def go_on(self) -> None:
+        """Without the ranks that died: parameters are those of the last whole step on all others, from where these do
+        the epoch's remaining batches, with larger shares of them."""
+        world, at = self.opt_state.world, self.position
+        before = world.size
+        world.shrink()
+        self.opt_state.spread.fit()  # type: ignore[union-attr]
+        self.position = at._replace(sample=at.sample * before // world.size, total=at.total * before / world.size)
+
     def epoch(self, report: Any) -> None:
         """An epoch, with what follows its steps."""
         row, batches = self.steps(report)
@@ -185,6 +197,7 @@ class Training:
         epoch, batch, samples, total = at.epoch + 1, at.batch, at.sample, at.total
         begun, stream = self.begin()
         start, alone = time.perf_counter() - at.seconds, signals.world is None
+        kept = tell is not None or (not alone and signals.world.survive)
         for batch, part in enumerate(stream, at.batch + 1):
             try:
                 value = _loss(step(*part) if isinstance(part, tuple) else step(part))
@@ -195,8 +208,9 @@ class Training:
             samples += size
             total += size * value
             report.batch(epoch, total / samples)
-            if tell is not None:
+            if kept:
                 self.position = at.after(batch, samples, total, time.perf_counter() - start, begun)
+            if tell is not None:
                 tell(self.event(epoch, batch, value))
                 if self.stopped:
                     break

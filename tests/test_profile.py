@@ -263,6 +263,15 @@ def test_arguments_and_plans_of_the_function_stay():
     assert plan_of(step, X, LABELS) is plan
 
 
+def test_turns_of_python_are_no_waves():
+    """A rule for many ranks has some between the waves."""
+    model = nf.Dense(4, 3)
+    rule = nf.DistributedOptimizer(nf.Adam(), nf.distributed.init())
+    step = nf.compile(lambda m, x: (m(x) ** 2).mean(), model, nf.setup(rule, model))
+    found = nf.profile(step, np.ones((8, 4), np.float32), repeats=2)
+    assert {row["wave"] for row in found.rows} == {wave["wave"] for wave in found.waves}
+
+
 def test_bad_arguments():
     with pytest.raises(nf.DTypeError, match="^profile: f must be a function, model or step, got ndarray$"):
         nf.profile(X)

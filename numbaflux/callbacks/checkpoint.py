@@ -85,8 +85,7 @@ class Checkpoint:
 
     def on_start(self, event: Event) -> None:
         """Refuse what would fail later, and find the files of the epochs before a resume."""
-        world = event.opt_state.world
-        self._leads = world is None or world.rank == 0
+        self._world = event.opt_state.world
         example = dict.fromkeys(event.columns, 0.0) | {"epoch": 0}
         folder = os.path.dirname(self._name(example, 0)) or "."
         good = not self._leads or os.path.isdir(folder) and os.access(folder, os.W_OK)
@@ -103,6 +102,11 @@ class Checkpoint:
         else:
             past = {path: n for path, n in self.files.found().items() if 0 < n <= event.batches}
             self._written = sorted(past, key=past.__getitem__)
+
+    @property
+    def _leads(self) -> bool:
+        """Whether this process writes: another rank may be the first one when some were lost."""
+        return self._world is None or self._world.rank == 0
 
     def _name(self, row: Mapping[str, Any], batches: int) -> str:
         """The file for a row of the history, or for so many batches."""

@@ -131,6 +131,7 @@ class DataLoader:
         Drawn when iteration starts, not at the first batch: the order of iter() calls alone decides that of samples.
         """
         if self.world is not None:
+            self.share = self._shared("DataLoader")  # ranks may have been lost
             state = self.rng.state if self.shuffle or self.transform else ()
             known = state, self.numobs, self.batchsize, self.shuffle, self.partial
             cure = "the same data and options, and rng=seed or world.synchronize(model)"

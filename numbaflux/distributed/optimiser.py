@@ -34,7 +34,7 @@ LEFT_OUT = -1  # in the status of a plan: no update this time
 WHOLE = (Norm, LAMB, Muon)  # what needs more of a gradient than the element
 BAD = "step: gradients must be finite, got NaN or Inf; nothing was changed"
 TOGETHER = 2**18  # bytes of a vector from which shared memory pays
-PARTS, LEAST = 8, 2**18  # of gradients that are summed while others are made: buckets, and bytes of one
+PARTS, LEAST = 16, 2**18  # of gradients that are summed while others are made: buckets, and bytes of one
 
 
 class DistributedOptimizer(Spread):
@@ -388,6 +388,6 @@ def bucket(size: int, most: int, overlap: bool) -> int:
     when the backward pass ends, and be little.
 
     >>> bucket(2**26, 2**23, False), bucket(2**26, 2**23, True), bucket(2**24, 2**23, True), bucket(2**19, 2**23, True)
-    (8388608, 8388608, 2097152, 262144)
+    (8388608, 4194304, 1048576, 262144)
     """
     return min(most, max(LEAST, -(-size // PARTS))) if overlap else most

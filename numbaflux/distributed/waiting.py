@@ -12,7 +12,7 @@ import numpy as np
 
 SPIN = 2e-3  # seconds of asking again at once; then a core is left alone between two questions
 BESIDE = 1e-4  # the same for a thread beside the one that began: that one needs the core
-NAP, LATER, LONGEST = 5e-5, 0.02, 1e-3  # seconds between them: at first, more by so much of the wait, at most
+NAP, LATER, LONGEST = 5e-5, 0.05, 1e-3  # seconds between them: at first, more by so much of the wait, at most
 EARS = 4  # ranks that are told who waits
 HEARD = 1.0  # seconds in which all who wait have said so
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import functools
@@ -24,7 +25,6 @@ from .node import Node
 from .waiting import Watch
 
 PIECE = 2**28  # elements a message: counts stay far below 2**31
-PREEMPTED = 75  # the exit code of a job that is to be started again
 ABORTS = 2.0  # seconds that a rank which fails for another's sake leaves that one to say so
 
 
@@ -44,7 +44,7 @@ class World:
         self._comm, self._mpi, self.timeout, self.survive = comm, MPI, timeout, survive
         self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
         self.node: Node | None = None  # the ranks that share memory, where each node has as many
-        self.open = self.syncing = True
+        self.open, self.syncing, self.code = True, True, 0  # code: that of the process
         self.threads = self.spare = False  # whether threads may call MPI; whether ranks have more than a core each
         if comm is None:
             return
@@ -118,7 +118,17 @@ class World:
         expect(self.survive, "shrink", "world", "of init(survive=True)", "another", error=PlanError)
         before = self.size
         self._take(self._comm.Shrink())
+        if self.rank == 0:
+            words = f"numbaflux: {before - self.size} of {before} ranks lost; {self.size} go on"
+            print(words, file=sys.stderr, flush=True)
+        atexit.register(self._leave)
         return before - self.size
+
+    def _leave(self) -> None:
+        """The end of a process whose world has lost ranks: MPI's own end would now and then wait for these."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(self.code)
 
     def barrier(self, what: str = "barrier") -> None:
         """Wait for all ranks."""
@@ -325,9 +335,10 @@ class World:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        agreed = error is None or (isinstance(error, SystemExit) and error.code in (None, 0, PREEMPTED))
+        if isinstance(error, SystemExit):
+            self.code = error.code if isinstance(error.code, int) else int(error.code is not None)
         if self.size > 1 and self.open:
-            if not agreed:
+            if error is not None and not isinstance(error, SystemExit):
                 self.fail(error, tb)
             try:
                 self.meet("the end")
