@@ -58,6 +58,9 @@ LATE = ("numba", "h5py", "matplotlib", "mpi4py", "safetensors", "sklearn", "tens
 CORE, CORE_LINES = ("op", "trace", "run", "plan", "native", "grad"), 1500
 FILE_LINES, FUNCTION_LINES, KERNEL_LINES = 400, 40, 80
 BANNED_MODULES = ("pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve")
+PICKLING = (  # mpi4py's calls of whole objects; those of buffers begin with a capital
+    "send recv isend irecv bsend ssend sendrecv bcast gather scatter allgather alltoall reduce allreduce scan exscan"
+).split()
 BANNED_FILES = ("utils.py", "util.py", "helpers.py", "helper.py", "base.py")
 OWN_TEST_FOLDERS = ("reference", "mpi", "slurm", "fuzz")
 SOURCES = ("numbaflux", "kernels", "examples", "benchmarks")
@@ -281,7 +284,7 @@ def test_long_is_found_and_excused():
 
 
 def banned(source: str) -> list[str]:
-    """Uses of what must never be: pickles, eval and exec, fastmath wholesale, stubs."""
+    """Uses of what must never be: pickles, mpi4py's calls that pickle, eval and exec, fastmath wholesale, stubs."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -293,6 +296,8 @@ def banned(source: str) -> list[str]:
             words = [node.attr] if node.attr in ("eval", "exec", "__import__") else []
         elif isinstance(node, ast.Call):
             words = [word.arg for word in node.keywords if _switched_on(word.arg, word.value)]
+            called = node.func if isinstance(node.func, ast.Attribute) else None
+            words += [called.attr] if called and called.attr in PICKLING and _comm(called.value) else []
         elif isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
             words = [k.value for k, v in pairs if isinstance(k, ast.Constant) and _switched_on(k.value, v)]
@@ -300,6 +305,12 @@ def banned(source: str) -> list[str]:
             words = []
         found += [f"{node.lineno}: {word}" for word in words]
     return found
+
+
+def _comm(node: ast.expr) -> bool:
+    """Whether it is called a communicator: comm, self._comm, MPI.COMM_WORLD, node.across."""
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return "comm" in name.lower() or name == "across"
 
 
 def _switched_on(name: object, value: ast.expr) -> bool:
@@ -337,6 +348,9 @@ def test_file_names_say_what_is_in_them():
         "njit(fastmath={'fast'})",
         "options = {'fastmath': True}",
         "raise NotImplementedError",
+        "self._comm.allreduce(x)",
+        "MPI.COMM_WORLD.bcast(model)",
+        "comm.isend(x, 1)",
     ],
 )
 def test_banned_word_is_found(source):
@@ -346,6 +360,7 @@ def test_banned_word_is_found(source):
 def test_near_misses_of_banned_words_pass():
     assert banned("x = 'pickle eval exec'  # fastmath=True\nnp.load(f, allow_pickle=False)") == []
     assert banned("njit(fastmath={'contract'})\nreturn_value = NotImplemented\nmodel.eval()") == []
+    assert banned("comm.Allreduce(x)\nqueue.send(x)\nworld.gather([1])") == []
 
 
 # ---------------------------------------------------------------- tests mirror sources

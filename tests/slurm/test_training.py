@@ -16,7 +16,7 @@ from tests.slurm.test_script import MADE_BY, NETWORK, warn
 
 PROGRAM = Path(lives.__file__)
 EPOCHS = 20
-ALL = list(range(1, lives.batches(EPOCHS) + 1))
+ALL = lives.whole(EPOCHS)
 ENDS = "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL"
 
 
@@ -76,7 +76,7 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on(slurm, limited, und
     job = submit(slurm, tmp_path, 0.3)
     slurm.wait_for_output(job, "step 5\n", seconds=90)
     os.kill(slurm.ranks(job)[1], signal.SIGKILL)
-    assert ended(slurm, job, seconds=30) == ("FAILED", "0")
+    assert ended(slurm, job) == ("FAILED", "0")
     said = slurm.output(job)
     assert slurm.ranks(job) == {} and stops(said) == []
     again = submit(slurm, tmp_path, 0.0)
