@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import numbaflux as nf
@@ -55,6 +56,21 @@ def test_the_step_is_finished_saved_and_told(tmp_path, capsys, number, compile):
     run = nf.load_checkpoint(path)
     assert (run.epoch, run.step, run.position.batch, run.sample) == (1, BATCHES + 3, 3, 24)
     assert training[2].step == BATCHES + 3
+
+
+def test_a_rank_that_leaves_is_not_ended_for_being_late(tmp_path):
+    """srun -K1 sends TERM to the others when the first one has left."""
+    world, model = nf.distributed.World(), nf.Dense(2, 1)
+    state = nf.setup(nf.DistributedOptimizer(nf.Adam(), world), model)
+    callbacks = [nf.Checkpoint(tmp_path / "run.h5"), lambda event: signal.raise_signal(signal.SIGUSR1)]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            nf.train(lambda m, x: m(x).mean(), model, [np.ones((4, 2), np.float32)], state, callbacks=callbacks)
+        signal.raise_signal(signal.SIGTERM)
+        assert caught.value.code == 75
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_after_an_epoch_the_line_names_it_alone(tmp_path, capsys):
