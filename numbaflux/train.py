@@ -214,9 +214,11 @@ class Training:
                 tell(self.event(epoch, batch, value))
                 if self.stopped:
                     break
-            if signals.caught if alone else signals.asked():
+            if (signals.caught if alone else signals.asked()) and not self.opt_state.waiting:
                 self.position = at.after(batch, samples, total, time.perf_counter() - start, begun)
                 raise Preempted
+        if self.opt_state.spread is not None:
+            self.opt_state.spread.flush()
         cure = (
             "" if epoch == 1 else "it must give its batches anew each time it is iterated, which a generator does not"
         )

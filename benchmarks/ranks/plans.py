@@ -12,7 +12,7 @@ from benchmarks.peers.cases import Training
 from benchmarks.peers.ours import step_of
 from benchmarks.ranks.model import Compute
 from benchmarks.threads import measured
-from numbaflux.distributed.optimiser import bucket
+from numbaflux.distributed.overlap import bucket
 from numbaflux.lowering import Array, Buf
 from numbaflux.plan import Plan
 

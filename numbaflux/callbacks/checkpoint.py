@@ -85,7 +85,7 @@ class Checkpoint:
 
     def on_start(self, event: Event) -> None:
         """Refuse what would fail later, and find the files of the epochs before a resume."""
-        self._world = event.opt_state.world
+        self._world, self._due_now = event.opt_state.world, False
         example = dict.fromkeys(event.columns, 0.0) | {"epoch": 0}
         folder = os.path.dirname(self._name(example, 0)) or "."
         good = not self._leads or os.path.isdir(folder) and os.access(folder, os.W_OK)
@@ -128,7 +128,9 @@ class Checkpoint:
             self._best = before  # what was not written is to be beaten by nothing
 
     def _on_batch(self, event: Event) -> None:
-        if event.batches % self.every == 0:
+        self._due_now = self._due_now or event.batches % self.every == 0
+        if self._due_now and not event.opt_state.waiting:  # else after the update that gradients wait for
+            self._due_now = False
             self._write(event, self._name({"epoch": event.epoch}, event.batches))
 
     def stop(self, event: Event) -> str:

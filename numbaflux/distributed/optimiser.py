@@ -27,14 +27,13 @@ from ..tree import Moves, replaced
 from .join import WIRES, Tree, sum_by_tree, sum_packed
 from .kept import Kept
 from .node import Shared
-from .overlap import Courier
+from .overlap import Courier, bucket
 from .world import World
 
 LEFT_OUT = -1  # in the status of a plan: no update this time
 WHOLE = (Norm, LAMB, Muon)  # what needs more of a gradient than the element
 BAD = "step: gradients must be finite, got NaN or Inf; nothing was changed"
 TOGETHER = 2**18  # bytes of a vector from which shared memory pays
-PARTS, LEAST = 16, 2**18  # of gradients that are summed while others are made: buckets, and bytes of one
 
 
 class DistributedOptimizer(Spread):
@@ -43,7 +42,8 @@ class DistributedOptimizer(Spread):
     A step's loss and gradients are the means over the batches of all ranks, which must be of one size; so every rank
     makes the same update, and a NaN, a wrong label or another failure of one rank raises on all of them.
 
-    accumulate: steps whose gradients are added up before one update (their mean). overlap: whether a thread sums them
+    accumulate: steps whose gradients are added up before one update (their mean; nf.train ends an epoch with an update
+    of what there is). Until then a step returns the loss of this rank. overlap: whether a thread sums them
     while the backward pass runs; None: where MPI lets threads call it and ranks have a core to spare. bucket: MiB of
     gradients that are summed at a time; less where overlap would have few parts of them to hide.
     wire: "float16" or "bfloat16" sends 16 bits an element (float32 models).
@@ -82,6 +82,7 @@ class DistributedOptimizer(Spread):
         self.overlap = (world.threads and world.spare) if overlap is None else bool(overlap)
         self.overlap = self.overlap and world.size > 1 and not (self.fixed or self.sharded)
         self.shared: dict[int, Shared] = {}  # vectors that ranks of a node see, by their addresses
+        self.closing = False  # whether those that wait are used as they are
         self.kept = 0  # gradients that are added up and wait
         self.collecting, self.at = False, 0  # whether this run only adds up gradients; which part of the batch it is of
         self.seeds: dict[tuple[int, int], int] = {}
@@ -236,7 +237,7 @@ class DistributedOptimizer(Spread):
     def _next(self, at: int) -> None:
         """Before each run: which part of the batch it is of, and whether it only adds up gradients."""
         self.at = at
-        waits = not self.world.syncing or self.kept + 1 < self.accumulate
+        waits = not self.closing and (not self.world.syncing or self.kept + 1 < self.accumulate)
         self.collecting = at + 1 < self.parts if self.fixed else waits
 
     def stretches(self) -> list[tuple[Vectors, int, int]]:
@@ -371,9 +372,23 @@ class DistributedOptimizer(Spread):
         self._add_all_kept()
         self._meet(0.0, 0, None)
         self._sum_all()
+        if self.closing:
+            for v in self.vectors:
+                v.grads *= self.accumulate / self.kept
         bad = not all(np.isfinite(v.grads[slice(*v.own)]).all() for v in self.vectors)
         bad = self.world.any(bad) if self.sharded else bad
         expect(not bad, "update", "gradients", "finite", "NaN or Inf; nothing was changed", error=NonFiniteError)
+
+    def flush(self) -> None:
+        if not self.kept:
+            return
+        for v in self.vectors:
+            v.grads[...] = 0
+        self.closing = True
+        try:
+            self.state.run_update()
+        finally:
+            self.closing = False
 
     def _compare(self) -> None:
         """Now and then: ranks that do not have the same parameters any more are no training."""
@@ -381,13 +396,3 @@ class DistributedOptimizer(Spread):
         if self.compare and self.world.size > 1 and step % self.compare == 0 and not self.kept:
             crc = [zlib.crc32(v.params) for v in self.vectors]
             self.world.same(repr(crc).encode(), f"parameters after step {step}")
-
-
-def bucket(size: int, most: int, overlap: bool) -> int:
-    """Bytes that are summed at a time, of gradients of that size: with overlap only the last of them should be left
-    when the backward pass ends, and be little.
-
-    >>> bucket(2**26, 2**23, False), bucket(2**26, 2**23, True), bucket(2**24, 2**23, True), bucket(2**19, 2**23, True)
-    (8388608, 4194304, 1048576, 262144)
-    """
-    return min(most, max(LEAST, -(-size // PARTS))) if overlap else most

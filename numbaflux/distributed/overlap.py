@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 Task = Callable[[], None]
+PARTS, LEAST = 16, 2**18  # of gradients that are summed while others are made: buckets, and bytes of one
 
 
 class Courier:
@@ -47,3 +48,13 @@ class Courier:
         """Wait until all tasks are done; raises what the first that failed raised."""
         for one in self.sent:
             one.result()
+
+
+def bucket(size: int, most: int, overlap: bool) -> int:
+    """Bytes that are summed at a time, of gradients of that size: with overlap only the last of them should be left
+    when the backward pass ends, and be little.
+
+    >>> bucket(2**26, 2**23, False), bucket(2**26, 2**23, True), bucket(2**24, 2**23, True), bucket(2**19, 2**23, True)
+    (8388608, 4194304, 1048576, 262144)
+    """
+    return min(most, max(LEAST, -(-size // PARTS))) if overlap else most

@@ -69,6 +69,12 @@ class Spread(ABC):
     def run(self, once: Callable[..., Any], arrays: Sequence[np.ndarray], generators: Sequence[Any]) -> Any:
         """Run a step's plan, once for each part of the batch; returns what the last run does."""
 
+    kept: int  # steps whose gradients wait for an update
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Make an update of the mean of the gradients that wait, if any do."""
+
     @abstractmethod
     def update(self) -> None:
         """Make the gradients that stand in the vectors those of all: for nf.update."""

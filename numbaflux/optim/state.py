@@ -44,6 +44,11 @@ class OptState:
         return [s for v in self.vectors.values() for s in v.segments]
 
     @property
+    def waiting(self) -> bool:
+        """Whether gradients of earlier steps wait for an update: they are not in files."""
+        return self.spread is not None and self.spread.kept > 0
+
+    @property
     def step(self) -> int:
         """Updates done so far."""
         return int(self.hyper[HYPER.index("step") - WORDS])

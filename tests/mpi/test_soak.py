@@ -60,3 +60,14 @@ def test_it_goes_on_on_another_number_of_ranks(mpi, tmp_path, options):
     for name in one.keys() - {"history"}:
         np.testing.assert_allclose(other[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(other["history"][:, :2], one["history"][:, :2], rtol=1e-4)  # epochs and losses
+
+
+def test_it_stops_and_saves_where_no_gradients_wait(mpi, tmp_path):
+    """Three steps an update: what USR1 asks for in the middle of them is done behind the third."""
+    once, again = tmp_path / "once", tmp_path / "again"
+    once.mkdir()
+    again.mkdir()
+    steps = lived(mpi, once, 2, 0, accumulate=3)
+    first = lived(mpi, again, 2, 4, accumulate=3)
+    assert first[-1] == 6 and first + lived(mpi, again, 2, 0, accumulate=3) == steps
+    assert lives.bits(once) == lives.bits(again)
