@@ -90,7 +90,7 @@ def answer(leaving: tuple[str, int] | None, signals: Signals) -> None:
         line, code = leaving
         if signals.world is None or signals.world.rank == 0:
             print(line, file=sys.stderr, flush=True)
-        if signals.world is not None and signals.before:
+        if signals.world is not None and signals.world.size > 1 and signals.before:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # srun -K1 sends it to ranks that leave after the first one
         raise SystemExit(code)
     if signals.caught:

@@ -56,9 +56,13 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """No test changes the number of threads of the next one."""
+    """No test changes the number of threads of the next one, nor what becomes of a signal, there or in its children."""
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     with nf.threads(nf.native.pool().count):
-        return (yield)
+        result = yield
+    for one, handler in handlers.items():
+        signal.signal(one, handler)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import numbaflux as nf
 from numbaflux import hdf5
-from numbaflux.preemption import AGAIN, ASKING, Signals
+from numbaflux.preemption import AGAIN, ASKING, Signals, answer
 from tests.lives import BATCHES, EPOCHS, SignalAt, bits, fresh, train, undisturbed
 from tests.sources import ROOT
 
@@ -58,17 +59,17 @@ def test_the_step_is_finished_saved_and_told(tmp_path, capsys, number, compile):
     assert training[2].step == BATCHES + 3
 
 
-def test_a_rank_that_leaves_is_not_ended_for_being_late(tmp_path):
-    """srun -K1 sends TERM to the others when the first one has left."""
-    world, model = nf.distributed.World(), nf.Dense(2, 1)
-    state = nf.setup(nf.DistributedOptimizer(nf.Adam(), world), model)
-    callbacks = [nf.Checkpoint(tmp_path / "run.h5"), lambda event: signal.raise_signal(signal.SIGUSR1)]
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_rank_that_leaves_is_not_ended_for_being_late(size):
+    """srun -K1 sends TERM to the others when the first one has left; one process alone leaves the signal as it was."""
     before = signal.getsignal(signal.SIGTERM)
+    with Signals(SimpleNamespace(rank=size - 1, size=size)) as signals:
+        pass
     try:
         with pytest.raises(SystemExit) as caught:
-            nf.train(lambda m, x: m(x).mean(), model, [np.ones((4, 2), np.float32)], state, callbacks=callbacks)
-        signal.raise_signal(signal.SIGTERM)
+            answer(("stopped", AGAIN), signals)
         assert caught.value.code == 75
+        assert signal.getsignal(signal.SIGTERM) == (before if size == 1 else signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGTERM, before)
 

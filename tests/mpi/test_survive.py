@@ -39,6 +39,7 @@ def test_mpi_that_cannot_is_refused(mpi):
     assert done.rc != 0
     assert "init: survive must be False where MPI ends a job whose rank dies, got MPICH" in done.err
 
+
 TRAINING = """
     import os, signal
     import numpy as np
