@@ -9,7 +9,6 @@ import threading
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import numbaflux as nf
