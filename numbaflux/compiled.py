@@ -299,9 +299,7 @@ class StepProgram(Planned):
         return outs
 
 
-def compile(
-    f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None, fixed: bool = False
-) -> Any:
+def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None, fixed: bool = False) -> Any:
     """f as one native call: compile(f) for any pure function or model; compile(loss, model, opt_state) for a
     training step.
 
