@@ -15,7 +15,7 @@ from benchmarks.ranks.worker import clocked
 
 Record = dict[str, Any]
 LINKS = {"1gbit": 16, "250mbit": 64}  # rates, and samples whose backward pass takes longer than sums do there
-CHECKED = "250mbit"  # where what the cable itself costs the two cores is little beside what it carries
+DRAWN = "250mbit"  # of which there is a picture
 HIDDEN = 0.2  # of a transfer that may be seen where the backward pass is as long
 SMALL, LARGE = 8, 2**22  # bytes of the sums that a network is told by
 CLOSE = 0.05  # of the first loss: BatchNorm sees other batches

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.growth.written import save
 from benchmarks.peers.machine import told
-from benchmarks.ranks.measure import CHECKED, LINKS, Record
+from benchmarks.ranks.measure import DRAWN, LINKS, Record
 from benchmarks.ranks.predict import AT, ENDS, GLOBAL, NETWORKS, RANKS, WAYS, ends
 from benchmarks.ranks.timeline import draw as timeline
 from benchmarks.written import fill
@@ -87,7 +87,7 @@ def missed(found: dict[str, Record]) -> list[str]:
     """What --check refuses."""
     cases, links = (found.get(part, {}).get(key, {}) for part, key in (("targets", "cases"), ("hidden", "links")))
     return [name for name, case in cases.items() if case["ratio"] < case["target"]] + [
-        f"hidden {rate}" for rate, one in links.items() if rate == CHECKED and one["added"] > one["allowed"]
+        f"hidden {rate}" for rate, one in links.items() if one["added"] > one["allowed"]
     ]
 
 
@@ -112,7 +112,7 @@ def write(root: Path, found: dict[str, Record]) -> None:
     held = save(root, FILE, found)
     drawn = {
         "model": lambda r: draw(r["predictions"]),
-        "hidden": lambda r: timeline(r["links"][CHECKED]["spans"]),
+        "hidden": lambda r: timeline(r["links"][DRAWN]["spans"]),
     }
     for part, record in held.items():
         made = [told(record["machine"]), BLOCKS[part](record)]

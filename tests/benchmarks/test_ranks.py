@@ -237,7 +237,7 @@ def made_up():
     return {
         "targets": {"cases": {"slow": case, "quick": case | {"ratio": 0.96}, "free": case | {"target": 0.0}}},
         "model": {"networks": {}, "checks": checks, "predictions": {"cnn": predictions}},
-        "hidden": {"links": {"1gbit": link | {"added": 90.0}, "250mbit": link | {"added": 9.0}}},
+        "hidden": {"links": {"1gbit": link | {"added": 7.0}, "250mbit": link | {"added": 9.0}}},
     }
 
 
