@@ -18,10 +18,9 @@ def without_constants(build: Build) -> Build:
     made = {id(a.buf.storage): a.buf.storage for e in early for a in e.arrays if a.write}
     for storage in made.values():
         storage.kind, storage.array = "array", aligned(storage.nbytes)
-    first = Build(entries=early)
-    Plan(first).run()
-    chosen = set(map(id, early))
-    build.entries = [e for e in build.entries if id(e) not in chosen]
+    Plan(Build(entries=early)).run()
+    done = set(map(id, early))
+    build.entries = [e for e in build.entries if id(e) not in done]
     return build
 
 
@@ -30,8 +29,9 @@ def _early(entries: Sequence[Entry]) -> list[Entry]:
     changing = {id(a.buf.storage) for e in entries for a in e.arrays if a.write}
     chosen = [e for e in entries if e.check is None and e.host is None and not e.commits]
     while True:
+        inside = set(map(id, chosen))
         known = {id(a.buf.storage) for e in chosen for a in e.arrays if a.write}
-        others = {id(a.buf.storage) for e in entries if e not in chosen for a in e.arrays if a.write}
+        others = {id(a.buf.storage) for e in entries if id(e) not in inside for a in e.arrays if a.write}
         fits = [e for e in chosen if all(_constant(a.buf.storage, a.write, known - others, changing) for a in e.arrays)]
         if len(fits) == len(chosen):
             return fits

@@ -77,11 +77,15 @@ class Tree:
             count, kept = 2 * count, before
         self.sums.append((count, kept))
 
+    def clear(self) -> None:
+        """Forget what was added, of a step that failed."""
+        self.free += [found for _, found in self.sums]
+        self.sums = []
+
     def total(self) -> list[np.ndarray]:
         """The sum of a power of two of vectors; then the tree is empty, and this memory is used again."""
         [(_, found)] = self.sums
-        self.sums = []
-        self.free.append(found)
+        self.clear()
         return found
 
 

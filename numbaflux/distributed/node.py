@@ -1,4 +1,4 @@
-"""Ranks of one node add up gradients in memory that all of them see: several times as fast as messages between them."""
+"""Ranks of one node add up gradients in memory that all of them see, where messages would copy them."""
 
 from __future__ import annotations
 

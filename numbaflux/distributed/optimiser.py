@@ -13,7 +13,7 @@ import numpy as np
 
 from ..lowering import Buf, Build, whole
 from ..memory import aligned
-from ..op import DTypeError, NonFiniteError, PlanError, RankError, ShapeError, expect
+from ..op import DTypeError, Error, NonFiniteError, PlanError, RankError, ShapeError, expect
 from ..optim import OptState, Rule
 from ..optim.chain import Norm
 from ..optim.layerwise import LAMB, Muon
@@ -94,9 +94,11 @@ class DistributedOptimizer(Spread):
         beside = [name for name, on in others.items() if on]
         expect(not (self.fixed and beside), where, "deterministic", f"without {', '.join(beside)}", "with")
         expect(not (self.sharded and self.wire), where, "wire", "None where sharded=True", repr(self.wire))
-        seen = [type(m).__name__ for m in self.rule.members if isinstance(m, WHOLE)]
         good = not (self.sharded and self.world.survive)
         expect(good, where, "sharded", "False where ranks may die: their share would be lost", "True")
+        good = self.accumulate == 1 or not self.world.survive
+        expect(good, where, "accumulate", "1 where ranks may die: their gradients would be lost", self.accumulate)
+        seen = [type(m).__name__ for m in self.rule.members if isinstance(m, WHOLE)]
         good = not (self.sharded and seen)
         expect(good, where, "sharded", "False for rules that need whole gradients", f"True with {seen}")
 
@@ -186,11 +188,11 @@ class DistributedOptimizer(Spread):
         build.after = 0
 
     def after_update(self, build: Build) -> None:
-        build.after = len(build.entries)
         if self.sharded:
+            build.after = len(build.entries)
             written = [whole(v.bufs["params"], write=True) for v in self.vectors]
             build.host(self._spread_out, *written, commits=True)
-        build.after = 0
+            build.after = 0
 
     # ------------------------------------------------------------------------------------------- while a plan runs
 
@@ -202,9 +204,15 @@ class DistributedOptimizer(Spread):
                 self._next(at)
                 for g, (seed, counter) in zip(generators, before, strict=True):
                     g.state = self._stream(seed), counter
-                outs = once(self._cut(arrays, at))
+                try:
+                    outs = once(self._cut(arrays, at))
+                except Error as error:
+                    if self.collecting and self.fixed:  # the others will meet behind their last part
+                        self._meet(0.0, len(arrays[0]), error)
+                    raise
         finally:
             self.at, self.losses = 0, []
+            self.tree.clear()
             for g, (seed, _) in zip(generators, before, strict=True):
                 g.words[0] = seed
         self._compare()
@@ -372,6 +380,7 @@ class DistributedOptimizer(Spread):
         self._add_all_kept()
         self._meet(0.0, 0, None)
         self._sum_all()
+        self.world.confirm("an update")
         if self.closing:
             for v in self.vectors:
                 v.grads *= self.accumulate / self.kept

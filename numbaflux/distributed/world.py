@@ -25,6 +25,7 @@ from .node import Node
 from .waiting import Watch
 
 PIECE = 2**28  # elements a message: counts stay far below 2**31
+WORDS = 12  # of a meeting: the reason and what is said
 ABORTS = 2.0  # seconds that a rank which fails for another's sake leaves that one to say so
 
 
@@ -199,12 +200,14 @@ class World:
 
     def exchange(self, mine: np.ndarray, theirs: np.ndarray) -> None:
         """Send each rank its equal part of mine, and put theirs together in the order of ranks."""
-        theirs[...] = mine
+        if self.size == 1:
+            theirs[...] = mine
         self._do(lambda: self._comm.Ialltoall(mine, theirs), "exchange")
 
     def collect(self, mine: np.ndarray, out: np.ndarray) -> None:
         """Put the equal parts of all ranks together, in the order of ranks, on all of them."""
-        out[: mine.size] = mine
+        if self.size == 1:
+            out[...] = mine
         self._do(lambda: self._comm.Iallgather(mine, out), "collect")
 
     def swap(self, mine: np.ndarray, theirs: np.ndarray, rank: int) -> None:
@@ -355,14 +358,10 @@ class World:
               flush=True)  # fmt: skip
         with contextlib.suppress(ValueError):  # a closed stdout
             sys.stdout.flush()
-        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-        self._comm.Abort(code)
+        self._comm.Abort(1)
 
     def __repr__(self) -> str:
         return f"World(rank {self.rank} of {self.size})"
-
-
-WORDS = 12  # of a meeting: the reason and what is said
 
 
 def _few(ranks: list[int]) -> str:

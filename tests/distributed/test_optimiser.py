@@ -89,6 +89,21 @@ def test_fixed_shards_refuse_running_statistics_and_batches_they_do_not_divide()
         made()(np.ones((6, 2), np.float32))
 
 
+def test_a_shard_that_fails_leaves_nothing_behind():
+    model = {"w": np.ones(2, np.float32)}
+    state = nf.setup(nf.DistributedOptimizer(nf.Descent(1.0), World(), deterministic=True, shards=4), model)
+    step = nf.compile(lambda m, x: (m["w"] * x).sum(), model, state)
+    good = np.ones((8, 2), np.float32)
+    for shard in range(4):
+        bad = good.copy()
+        bad[2 * shard] = np.inf
+        with pytest.raises(NonFiniteError):
+            step(bad)
+        assert model["w"].tolist() == [1, 1] and state.step == 0
+    step(good)
+    assert model["w"].tolist() == [-1, -1] and state.step == 1
+
+
 def test_what_is_not_finite_changes_nothing():
     model = {"w": np.ones(2, np.float32)}
     state = nf.setup(nf.DistributedOptimizer(nf.Adam(), World(), accumulate=2), model)

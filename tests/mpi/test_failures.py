@@ -48,6 +48,7 @@ WRONG = {
     ),
 }
 TOGETHER = ", compare=0"  # stands for vectors in memory that ranks share, as large ones are
+FIXED = ", deterministic=True, shards=4"
 WAYS = ["", ", overlap=True, bucket=1e-5", ", sharded=True", TOGETHER, ", sharded=True" + TOGETHER]
 
 
@@ -59,6 +60,15 @@ def test_nothing_is_changed_on_any_rank(mpi, name, options):
     done = mpi.run(program.replace("{{", "{").replace("}}", "}"), 2)
     assert done.rc == 0, done.err
     assert all(line in done.out for line in lines), done.out
+
+
+def test_a_shard_that_fails_is_one_of_all_ranks(mpi):
+    start = START.replace("{options}", FIXED).replace("nf.BatchNorm(8)", "nf.LayerNorm(8)")
+    program = start + "\n    y[0] = 9 if world.rank else y[0]\n" + CHECK.replace("{call}", "step(x, y)")
+    done = mpi.run(program.replace("{{", "{").replace("}}", "}"), 2)
+    assert done.rc == 0, done.err
+    _, lines = WRONG["a label of no class"]
+    assert all(line.partition(" at position")[0] in done.out for line in lines), done.out
 
 
 def test_batches_of_other_sizes_end_the_job(mpi):
