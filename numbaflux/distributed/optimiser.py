@@ -13,7 +13,7 @@ import numpy as np
 
 from ..lowering import Buf, Build, whole
 from ..memory import aligned
-from ..op import DTypeError, Error, NonFiniteError, PlanError, RankError, ShapeError, expect
+from ..op import DTypeError, Error, NonFiniteError, PlanError, RankError, expect
 from ..optim import OptState, Rule
 from ..optim.chain import Norm
 from ..optim.layerwise import LAMB, Muon
@@ -23,11 +23,12 @@ from ..optim.vectors import Vectors, up
 from ..ranges import check
 from ..rng import Generator
 from ..session import Session
-from ..tree import Moves, replaced
+from ..tree import Moves
 from .join import WIRES, Tree, sum_by_tree, sum_packed
 from .kept import Kept
 from .node import Shared
 from .overlap import Courier, bucket
+from .shards import part_of, seed_of
 from .world import World
 
 LEFT_OUT = -1  # in the status of a plan: no update this time
@@ -85,7 +86,6 @@ class DistributedOptimizer(Spread):
         self.closing = False  # whether those that wait are used as they are
         self.kept = 0  # gradients that are added up and wait
         self.collecting, self.at = False, 0  # whether this run only adds up gradients; which part of the batch it is of
-        self.seeds: dict[tuple[int, int], int] = {}
         self.losses: list[float] = []
 
     def _check_together(self) -> None:
@@ -164,7 +164,7 @@ class DistributedOptimizer(Spread):
     # ----------------------------------------------------------------------------------------- what a plan is made of
 
     def part(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return self._cut(args, 0)
+        return part_of(args, 0, self.parts)
 
     def accept(self, session: Session) -> None:
         good = not (self.fixed and session.changes)
@@ -203,9 +203,9 @@ class DistributedOptimizer(Spread):
             for at in range(self.parts):
                 self._next(at)
                 for g, (seed, counter) in zip(generators, before, strict=True):
-                    g.state = self._stream(seed), counter
+                    g.state = self._seed(seed), counter
                 try:
-                    outs = once(self._cut(arrays, at))
+                    outs = once(part_of(arrays, at, self.parts))
                 except Error as error:
                     if self.collecting and self.fixed:  # the others will meet behind their last part
                         self._meet(0.0, len(arrays[0]), error)
@@ -218,29 +218,10 @@ class DistributedOptimizer(Spread):
         self._compare()
         return outs
 
-    def _cut(self, args: Sequence[Any], at: int) -> Any:
-        """A part of the batch of this rank."""
-        if self.parts == 1:
-            return args
-
-        def leaf(path: str, kind: str, x: Any) -> Any:
-            if not isinstance(x, np.ndarray) or x.ndim == 0:
-                return x
-            size, rest = divmod(len(x), self.parts)
-            cure = f"a batchsize that {self.shards} divides"
-            expect(rest == 0, "step", "a rank's batch", f"a multiple of {self.parts} shards", len(x), cure, ShapeError)
-            return x[at * size : (at + 1) * size]
-
-        return type(args)(replaced(arg, leaf) for arg in args)  # type: ignore[call-arg]
-
-    def _stream(self, seed: int) -> int:
-        """The seed for what this rank, or shard, draws."""
+    def _seed(self, seed: int) -> int:
+        """Of what this rank, or shard, draws; the first rank's own is that of a process alone."""
         shard = self.world.rank * self.parts + self.at
-        if not self.fixed and shard == 0:
-            return seed
-        if (seed, shard) not in self.seeds:
-            self.seeds[seed, shard] = Generator(seed).child(shard).state[0]
-        return self.seeds[seed, shard]
+        return seed_of(seed, shard) if self.fixed or shard else seed
 
     def _next(self, at: int) -> None:
         """Before each run: which part of the batch it is of, and whether it only adds up gradients."""

@@ -85,7 +85,7 @@ def test_fixed_shards_refuse_running_statistics_and_batches_they_do_not_divide()
 
     with pytest.raises(PlanError, match="use nf.GroupNorm"):
         made(nf.BatchNorm(4))(np.ones((8, 2), np.float32))
-    with pytest.raises(Error, match="must be a multiple of 4 shards, got 6; a batchsize that 4 divides"):
+    with pytest.raises(Error, match="must be a multiple of 4 shards, got 6; a batchsize that shards= divides"):
         made()(np.ones((6, 2), np.float32))
 
 
