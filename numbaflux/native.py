@@ -210,7 +210,11 @@ def set_num_threads(n: int) -> None:
 
     >>> set_num_threads(1)
     """
-    expect(isinstance(n, int) and 1 <= n <= pool().limit, "set_num_threads", "n", f"in 1..{pool().limit}", n)
+    _use(n, "set_num_threads")
+
+
+def _use(n: int, where: str) -> None:
+    expect(isinstance(n, int) and 1 <= n <= pool().limit, where, "n", f"in 1..{pool().limit}", n)
     pool().count = n
 
 
@@ -222,7 +226,7 @@ def threads(n: int) -> Iterator[None]:
     ...     pass
     """
     before = pool().count
-    set_num_threads(n)
+    _use(n, "threads")
     try:
         yield
     finally:

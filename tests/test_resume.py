@@ -7,20 +7,7 @@ import numpy as np
 import pytest
 
 import numbaflux as nf
-
-N = 45
-draw = np.random.default_rng(0)
-X = draw.normal(size=(N, 3)).astype(np.float32)
-Y = np.tanh(X @ draw.normal(size=(3, 2))).astype(np.float32)
-TIMES = ("seconds", "samples_per_second")
-
-
-def loss(model, x, y):
-    return nf.losses.mse(model(x), y)
-
-
-def score(output, y):
-    return float(np.abs(output - y).max())
+from tests.lives import TIMES, N, X, Y, loss, score
 
 
 def fresh(rule=None):

@@ -58,7 +58,7 @@ def test_threads_of_a_with_statement_end_with_it():
         assert pool.now() == 1
         raise ZeroDivisionError
     assert pool.now() == before
-    with pytest.raises(RangeError, match="n must be in"), nf.threads(0):
+    with pytest.raises(RangeError, match="^threads: n must be in"), nf.threads(0):
         raise AssertionError("not reached")
     assert pool.now() == before
 
