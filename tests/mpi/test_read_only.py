@@ -55,7 +55,7 @@ def test_a_disk_that_is_read_only_from_the_beginning_ends_all_ranks(mpi, tmp_pat
     folder = tmp_path / "files"
     folder.mkdir()
     done = inside(mpi, *read_only(folder)).run(TRAIN.format(mount="mount"), 2, str(folder))
-    assert done.rc != 0 and done.out == "" and done.seconds < 30
+    assert done.rc != 0 and "well" not in done.out and done.seconds < 30  # mpiexec may speak of the rank it ends
     assert f"Checkpoint: path must be in a folder that can be written to, got {str(folder)!r}"[:-1] in done.err
     assert list(folder.iterdir()) == []
 
