@@ -97,8 +97,16 @@ def _instruct(name, context, builder, sig, args):
 
 @intrinsic
 def copysign(typing, x, y):
-    """x with the sign of y."""
-    return x(x, y), lambda *given: _instruct("llvm.copysign", *given)
+    """x with the sign of y; by bits, as the compiler for GPUs has no such instruction."""
+
+    def generate(context, builder, sig, args):
+        integer = ir.IntType(WIDTH[x])
+        sign = integer(1 << WIDTH[x] - 1)
+        size, signed = (builder.bitcast(a, integer) for a in args)
+        bits = builder.or_(builder.and_(size, builder.not_(sign)), builder.and_(signed, sign))
+        return builder.bitcast(bits, context.get_value_type(x))
+
+    return x(x, y), generate
 
 
 @intrinsic
