@@ -17,6 +17,7 @@ from ..session import assign, current, training
 from ..shapes import reshape
 from ..trace import Value, apply
 from .layer import buffer, check_activation, layer, name_of, param
+from .normalise import deviation
 
 Function = Callable[[Any], Any]
 Init = Callable[..., np.ndarray]
@@ -345,7 +346,7 @@ class RMSNorm(_Sized):
         expect(x.dtype.kind == "f", "RMSNorm", "x", "an array of float32 or float64", str(x.dtype),
                "x.astype(np.float32)", DTypeError)  # fmt: skip
         square = F.mean(F.square(x), axis=tuple(range(-len(self.size), 0)), keepdims=True)
-        y = F.div(x, F.sqrt(F.add(square, self.eps)))
+        y = F.div(x, deviation(square, self.eps))
         return self.activation(y if self.weight is None else F.mul(y, self.weight))
 
 

@@ -27,7 +27,16 @@ def normalise(x: Any, axis: Axis = 0, eps: float = 1e-5) -> Any:
     """
     check("normalise.eps", eps)
     centred = F.sub(x, F.mean(x, axis, True))
-    return F.div(centred, F.sqrt(F.add(F.mean(F.square(centred), axis, True), float(eps))))
+    return F.div(centred, deviation(F.mean(F.square(centred), axis, True), float(eps)))
+
+
+def deviation(square: Any, eps: float) -> Any:
+    """sqrt(square + eps) of sums of squares; NaN of such as overflowed, by which all would else become 0, unseen.
+
+    >>> deviation(np.array([9.0, np.inf]), 0.0).tolist()
+    [3.0, nan]
+    """
+    return F.sqrt(F.add(F.add(square, F.mul(square, 0.0)), eps))
 
 
 def rescale(x: Any, axis: Axis = 0, eps: float = 1e-5) -> Any:

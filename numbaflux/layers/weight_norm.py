@@ -13,6 +13,7 @@ from ..op import DTypeError, ShapeError, expect
 from ..shapes import axis_in
 from ..tree import STATIC, children, fields, rebuilt
 from .layer import layer, one_line, param
+from .normalise import deviation
 
 
 @layer
@@ -60,7 +61,7 @@ class WeightNorm:
 
     def _length(self, v: Any) -> Any:
         tiny = float(np.finfo(v.dtype).eps)
-        return F.sqrt(F.add(F.sum(F.square(v), axis=self.dims, keepdims=True), tiny))
+        return deviation(F.sum(F.square(v), axis=self.dims, keepdims=True), tiny)
 
     def plain(self) -> Any:
         """The layer with its weight.

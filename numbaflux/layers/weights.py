@@ -16,6 +16,8 @@ Init = Callable[..., np.ndarray]
 
 def made(where: str, init: Init, shape: tuple[int, ...], rng: Any, called: str = "init(shape)") -> np.ndarray:
     """What init makes of a shape; raises where that has another."""
+    expected = "a function, nf.init.glorot_uniform say"
+    expect(callable(init), where, "init", expected, type(init).__name__, error=DTypeError)
     w = init(shape, rng=rng)
     expect(np.shape(w) == shape, where, called, f"of shape {shape}", str(np.shape(w)), error=ShapeError)
     return w

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import functions as F
 from ..onehot import OneHot
+from ..op import ShapeError, expect
+from ..ops.activation import CLAMP
 from ..ops.softmax import CROSSENTROPY
 from ..ranges import check
 from ..shapes import axis_in
@@ -27,6 +30,7 @@ def label_smoothing(target: Any, alpha: float, axis: int | None = -1) -> Any:
     alpha = float(check("label_smoothing.alpha", alpha))
     y = target.astype(np.float32) if isinstance(target, OneHot) else F.floats(target)
     classes = 2 if axis is None else y.shape[axis_in(axis, y.ndim, "label_smoothing")]
+    expect(classes > 0, "label_smoothing", "target", "of at least one class", f"shape {y.shape}", error=ShapeError)
     return F.add(F.mul(y, 1.0 - alpha), alpha / classes)
 
 
@@ -44,6 +48,8 @@ def crossentropy(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | N
 def logitcrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     """Mean of -log softmax(logits) at the target: labels (n,) of integers, or one-hot or probabilities (n, c).
 
+    A logit of -inf rules a class out: it costs nothing where the target is 0.
+
     >>> round(float(logitcrossentropy(np.zeros((2, 4), np.float32), np.array([0, 3]))), 4)
     1.3863
     """
@@ -51,7 +57,7 @@ def logitcrossentropy(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     labels = labels_of("logitcrossentropy", logits, target)
     if labels is not None:
         return aggregated(agg, apply(CROSSENTROPY, logits, labels))
-    return aggregated(agg, F.negative(sum_last(F.mul(target, F.logsoftmax(logits)))))
+    return aggregated(agg, F.negative(sum_last(_weighed(target, F.logsoftmax(logits)))))
 
 
 def nll_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
@@ -64,7 +70,13 @@ def nll_loss(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
     """
     logs = F.floats(prediction)
     y = shares("nll_loss", logs, target)
-    return aggregated(agg, F.negative(sum_last(F.mul(y, F.where(F.equal(y, 0.0), 0.0, logs)))))
+    return aggregated(agg, F.negative(sum_last(_weighed(y, logs))))
+
+
+def _weighed(y: Any, logs: Any) -> Any:
+    """y times logarithms: of -inf nothing where y is 0. NaN stays."""
+    finite = apply(CLAMP, logs, lo=float(np.finfo(logs.dtype).min), hi=math.inf)
+    return F.mul(y, F.where(F.equal(y, 0.0), finite, logs))
 
 
 def kldivergence(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = None) -> Any:

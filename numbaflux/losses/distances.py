@@ -40,9 +40,9 @@ def cosine_embedding_loss(prediction: Any, other: Any, target: Any, agg: Agg = F
     margin = float(check("cosine_embedding_loss.margin", margin))
     first, second = pair("cosine_embedding_loss", prediction, other, "other")
     y = _signs("cosine_embedding_loss", target, first, first.shape[:-1])
-    lengths = [F.sqrt(F.add(sum_last(F.square(x)), TINY)) for x in (first, second)]
-    cos = F.div(sum_last(F.mul(first, second)), F.mul(*lengths))
-    return aggregated(agg, F.where(F.greater(y, 0.0), rest(cos), F.relu(F.sub(cos, margin))))
+    cos = _cosine(*(_scaled(x, 1.0) for x in (first, second)))
+    each = F.where(F.greater(y, 0.0), rest(cos), F.relu(F.sub(cos, margin)))
+    return aggregated(agg, F.add(each, F.mul(y, 0.0)))  # a target of NaN is none of both
 
 
 def triplet_margin_loss(
@@ -79,8 +79,28 @@ def _signs(where: str, target: Any, like: Any, shape: tuple[int, ...]) -> Any:
     return F.astype(y, like.dtype) if isinstance(y, Value) else y.astype(like.dtype)
 
 
+def _scaled(x: Any, least: float) -> tuple[Any, Any]:
+    """Vectors over their largest element, which counts as a constant, or over `least`; and what they were divided by:
+    powers of what is left neither overflow nor vanish."""
+    x = F.floats(x)
+    size = F.max(F.absolute(F.stop_gradient(x)), -1, True)
+    size = F.maximum(size, least) if least else F.where(F.equal(size, 0.0), 1.0, size)
+    return F.div(x, size), size
+
+
+def _cosine(first: tuple[Any, Any], second: tuple[Any, Any]) -> Any:
+    """Of the angle between vectors of each pair; TINY belongs to them as they were."""
+    lengths = []
+    for x, size in (first, second):
+        tiny = F.mul(F.square(F.div(1.0, size)), TINY)
+        lengths.append(F.sqrt(F.add(sum_last(F.square(x)), F.reshape(tiny, tuple(tiny.shape[:-1])))))
+    return F.div(sum_last(F.mul(first[0], second[0])), F.mul(*lengths))
+
+
 def _distance(a: Any, b: Any, p: float, eps: float) -> Any:
     """Of each pair of vectors; at 0 the root would have no gradient."""
-    total = sum_last(F.power(F.absolute(F.add(F.sub(a, b), eps)), p))
+    away, size = _scaled(F.absolute(F.add(F.sub(a, b), eps)), 0.0)
+    total = sum_last(F.power(away, p))
     nothing = F.equal(total, 0.0)
-    return F.where(nothing, 0.0, F.power(F.where(nothing, 1.0, total), 1.0 / p))
+    root = F.power(F.where(nothing, 1.0, total), 1.0 / p)
+    return F.where(nothing, 0.0, F.mul(root, F.reshape(size, tuple(size.shape[:-1]))))

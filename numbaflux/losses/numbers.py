@@ -34,7 +34,7 @@ def mse(prediction: Any, target: Any, agg: Agg = F.mean) -> Any:
 
 
 def msle(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = None) -> Any:
-    """Mean of squared differences of logarithms: log((prediction + eps) / (target + eps))**2, both from 0 on.
+    """Mean of squared differences of logarithms: (log(prediction + eps) - log(target + eps))**2, both from 0 on.
 
     >>> import numpy as np
     >>> round(float(msle(np.full(3, np.e), np.ones(3))), 4)
@@ -42,7 +42,7 @@ def msle(prediction: Any, target: Any, agg: Agg = F.mean, eps: float | None = No
     """
     p, t = pair("msle", prediction, target)
     eps = eps_of("msle", p, eps)
-    return aggregated(agg, F.square(F.log(F.div(F.add(p, eps), F.add(t, eps)))))
+    return aggregated(agg, F.square(F.sub(F.log(F.add(p, eps)), F.log(F.add(t, eps)))))  # a quotient may overflow
 
 
 def huber_loss(prediction: Any, target: Any, agg: Agg = F.mean, delta: float = 1.0) -> Any:
@@ -105,7 +105,8 @@ def gaussian_nll_loss(
            error=ShapeError)  # fmt: skip
     held = F.stop_gradient(var)
     var = F.add(F.maximum(held, eps), F.sub(var, held))
-    each = F.mul(F.add(F.log(var), F.div(F.square(F.sub(p, t)), var)), 0.5)
+    e = F.sub(p, t)
+    each = F.mul(F.add(F.log(var), F.mul(e, F.div(e, var))), 0.5)  # e * e might overflow where the quotient does not
     return aggregated(agg, F.add(each, 0.5 * math.log(2 * math.pi)) if full else each)
 
 
@@ -140,4 +141,4 @@ def siamese_contrastive_loss(prediction: Any, target: Any, agg: Agg = F.mean, ma
     """
     d, y = pair("siamese_contrastive_loss", prediction, target)
     short = F.relu(F.sub(float(check("siamese_contrastive_loss.margin", margin)), d))
-    return aggregated(agg, F.add(F.mul(rest(y), F.square(d)), F.mul(y, F.square(short))))
+    return aggregated(agg, F.add(F.mul(F.mul(rest(y), d), d), F.mul(y, F.square(short))))  # 0 times d, whatever d**2

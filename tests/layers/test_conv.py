@@ -125,7 +125,7 @@ SHOWN = (
 @pytest.mark.parametrize("layer, text", SHOWN, ids=[text for _, text in SHOWN])
 def test_repr(layer, text):
     assert repr(layer).startswith(text)
-    again = eval(text, {"Conv": nf.Conv, "ConvTranspose": nf.ConvTranspose, "relu": nf.relu})
+    again = eval(text, {"Conv": nf.Conv, "ConvTranspose": nf.ConvTranspose, "relu": nf.relu})  # noqa: S307  # of a word written here
     assert repr(again) == repr(layer)
 
 

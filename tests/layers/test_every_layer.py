@@ -128,7 +128,7 @@ def test_a_mode_may_be_told(name, row):
 
 def copies(model, folder):
     nf.save(folder / "model.h5", model)
-    return nf.load(folder / "model.h5"), copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    return nf.load(folder / "model.h5"), copy.deepcopy(model), pickle.loads(pickle.dumps(model))  # noqa: S301  # of objects made here
 
 
 @every_model

@@ -81,7 +81,7 @@ def test_repr():
     shown = [layer.describe() for layer in (nf.Upsample([1, 3]), nf.Upsample(2.5, "linear"), nf.Upsample(size=4))]
     assert shown == ["Upsample((1, 3))", "Upsample(2.5, mode='linear')", "Upsample(size=4)"]
     for layer in [nf.PixelShuffle(4), *(layer for layer, _ in LAYERS)]:
-        assert repr(eval(layer.describe(), vars(nf))) == repr(layer)
+        assert repr(eval(layer.describe(), vars(nf))) == repr(layer)  # noqa: S307  # of a word written here
 
 
 WRONG = [
