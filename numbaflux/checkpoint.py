@@ -33,6 +33,7 @@ from .rng import Generator, default
 from .tree import arrays, fields
 
 Path = str | os.PathLike[str]
+Functions = Iterable[Callable[..., Any]]
 
 # The functions that a file may name; all others are given to nf.load(functions=[...]).
 FUNCTIONS: tuple[Any, ...] = (
@@ -42,7 +43,7 @@ FUNCTIONS: tuple[Any, ...] = (
 )  # fmt: skip
 OWN: dict[str, Any] = {one.__qualname__: one for one in (*LAYERS, *FUNCTIONS)}
 UNFIELDED = {"_held", "_holder", "_world"}  # what an optimiser state, or sync_batchnorm, leaves in a layer
-MODEL = "model."  # before the names of the model's tensors, where a file holds a training
+MODEL, OPTIMISER, HISTORY = "model.", "optimiser.", "history"  # what the names of a training's tensors begin with
 LAWFUL = re.compile(rf"{PART}(\.{PART}){{0,15}}")
 
 
@@ -61,8 +62,7 @@ def save(path: Path, model: Any, metadata: Mapping[str, Any] | None = None) -> N
     >>> nf.load(path)[0].activation is nf.tanh
     True
     """
-    tensors, documents = prepare(model, metadata)
-    hdf5.write(path, tensors, documents)
+    hdf5.write(path, *prepare(model, metadata))
 
 
 def prepare(model: Any, metadata: Mapping[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -87,8 +87,7 @@ def prepare(model: Any, metadata: Mapping[str, Any] | None = None) -> tuple[dict
 
 
 def _encode(node: Any, path: str, names: dict[int, str], used: dict[str, Any]) -> Any:
-    """A node of a model as JSON; names: id -> name of each array, and generator so far; used: the layers and functions
-    so far, by name."""
+    """A node of a model as JSON; names: of arrays and generators so far, by id; used: layers and functions, by name."""
 
     def below(child: Any, name: Any) -> Any:
         return _encode(child, f"{path}.{name}" if path else str(name), names, used)
@@ -197,11 +196,11 @@ def _plain(value: Any, path: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- loading
 
 
-def load(path: Path, layers: Iterable[type] = (), functions: Iterable[Callable[..., Any]] = ()) -> Any:
+def load(path: Path, layers: Iterable[type] = (), functions: Functions = (), *, sha256: str | None = None) -> Any:
     """The model of a file, built from numbaflux's layers and functions and the given ones, by name.
 
-    Nothing from the file is run or imported; __init__ of layers is not called. Raises FileFormatError for a file that
-    is not whole, not of this format, or does not fit the layers.
+    sha256: what sha256sum said of the file, from somewhere you trust; compared first. Nothing from the file is run or
+    imported; __init__ of layers is not called. FileFormatError: a file that is not whole, or does not fit the layers.
 
     >>> import os, tempfile, numbaflux as nf
     >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
@@ -209,13 +208,12 @@ def load(path: Path, layers: Iterable[type] = (), functions: Iterable[Callable[.
     >>> nf.load(path)(np.ones((4, 2), np.float32)).shape
     (4, 1)
     """
-    known = lookup(layers, functions)
-    file = hdf5.read(path)
+    known, file = lookup(layers, functions), hdf5.read(path, sha256)
     with naming(path):
-        return Builder(of_model(file), known).model(architecture(file))
+        return Builder(of_model(file), known, "training" not in file.documents).model(architecture(file))
 
 
-def lookup(layers: Iterable[type], functions: Iterable[Callable[..., Any]]) -> dict[str, Any]:
+def lookup(layers: Iterable[type], functions: Functions) -> dict[str, Any]:
     """What a file may name: numbaflux's own, and what was given."""
     known = dict(OWN)
     for kind, given, good in (("layers", layers, _is_layer), ("functions", functions, _is_function)):
@@ -259,7 +257,9 @@ def of_model(file: hdf5.File) -> dict[str, np.ndarray]:
 
 
 def below(file: hdf5.File, prefix: str) -> dict[str, np.ndarray]:
-    """The tensors whose names begin so, by the rest of their names."""
+    """The tensors of a training whose names begin so, by the rest of their names; it has none but its three kinds."""
+    others = [name for name in file.tensors if name != HISTORY and not name.startswith((MODEL, OPTIMISER))]
+    require(not others, "the tensors", "of the model, the optimiser, and the history", others[:1])
     return {name[len(prefix) :]: tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
 
 
@@ -271,10 +271,10 @@ def metadata_of(file: hdf5.File) -> dict[str, Any]:
 
 
 class Builder:
-    """Makes a model of JSON that nobody vouches for; every array is copied, once."""
+    """Makes a model of JSON that nobody vouches for; arrays are copied once, or taken if it is the whole of a file."""
 
-    def __init__(self, tensors: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> None:
-        self.tensors, self.known = tensors, known
+    def __init__(self, tensors: Mapping[str, np.ndarray], known: Mapping[str, Any], whole: bool = False) -> None:
+        self.tensors, self.known, self.whole = tensors, known, whole
         self.made: dict[str, np.ndarray] = {}
         self.generators: dict[str, Generator] = {}
         self.kinds = {
@@ -299,8 +299,7 @@ class Builder:
             return node
         if isinstance(node, list):
             return [self.build(x, f"{path}.{i}") for i, x in enumerate(node)]
-        make = self.kinds.get(tuple(sorted(node)))
-        if make is None:
+        if (make := self.kinds.get(tuple(sorted(node)))) is None:
             fail(_at(path), "an array, layer, function, tuple, dict or number", sorted(node)[:4])
         return make(node, path)
 
@@ -315,7 +314,8 @@ class Builder:
         return self.made[name]
 
     def copied(self, stored: np.ndarray) -> np.ndarray:
-        return np.array(stored, stored.dtype.newbyteorder("="))
+        stored.flags.writeable |= self.whole
+        return np.array(stored, stored.dtype.newbyteorder("="), copy=None if self.whole else True)
 
     def mapping(self, node: Any, path: str) -> dict[str, Any]:
         require(isinstance(node["dict"], dict), _at(path), "a dict", node["dict"])
@@ -382,10 +382,10 @@ def _at(path: str) -> str:
     return path[1:101] or "the model"
 
 
-def load_into(model: Any, path: Path) -> None:
+def load_into(model: Any, path: Path, *, sha256: str | None = None) -> None:
     """Copy the arrays of a file into a model, in place: the same names, shapes and dtypes, or nothing is changed.
 
-    The model may be held by an optimiser state. Raises FileFormatError; DeviceError for a read-only array of the model.
+    The model may be held by an optimiser state. sha256, errors: as nf.load; DeviceError for a read-only array of it.
 
     >>> import os, tempfile, numbaflux as nf
     >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
@@ -395,6 +395,6 @@ def load_into(model: Any, path: Path) -> None:
     >>> bool((one.weight == other.weight).all())
     True
     """
-    file = hdf5.read(path)
+    file = hdf5.read(path, sha256)
     with naming(path):
         fill(model, of_model(file), "load_into")

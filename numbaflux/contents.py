@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import hdf5
+from . import hdf5, privacy
 from .checkpoint import OWN, Builder, Path, architecture, metadata_of, naming, of_model
 from .hdf5_json import parse_json
 from .hdf5_objects import require
@@ -29,7 +29,10 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What nf.inspect found: layers is a tree as text; training is empty but for a checkpoint. Prints itself."""
+    """What nf.inspect found: layers is a tree as text; training is empty but for a checkpoint. Prints itself.
+
+    privacy: what the file tells of its author, machine and data, by kind.
+    """
 
     file: str
     version: int
@@ -38,6 +41,7 @@ class Contents:
     tensors: dict[str, Tensor]
     training: dict[str, Any]
     metadata: dict[str, Any]
+    privacy: dict[str, str]
 
     def __repr__(self) -> str:
         width = max((len(name) for name in self.tensors), default=0)
@@ -53,8 +57,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:WIDTH]
 
 
-def inspect(path: Path) -> Contents:
-    """What is in a file: format, digests, layers, arrays, metadata; needs no classes. Raises as nf.load.
+def inspect(path: Path, *, sha256: str | None = None) -> Contents:
+    """What is in a file: format, digests, layers, arrays, metadata; needs no classes. sha256, and errors, as nf.load.
 
     >>> import os, tempfile, numbaflux as nf
     >>> path = os.path.join(tempfile.mkdtemp(), "model.h5")
@@ -62,16 +66,21 @@ def inspect(path: Path) -> Contents:
     >>> found = nf.inspect(path)
     >>> found.tensors["0.weight"].shape, found.metadata
     ((2, 3), {'epochs': 5})
+    >>> found.privacy["metadata"]
+    'epochs: 5'
     """
-    file = hdf5.read(path)
+    file = hdf5.read(path, sha256)
     with naming(path):
-        model = Sketch(of_model(file), OWN).model(architecture(file))
+        tree, own = architecture(file), of_model(file)
+        model = Sketch(own, OWN).model(tree)
         training = parse_json(file.documents.get("training", "{}"), "training")
         require(isinstance(training, dict), "training", "a dict", training)
         told = metadata_of(file)
+        shown = privacy.told(tree, own, training, told)
     layers = show(model) if hasattr(type(model), "__layer_fields__") else repr(model)
     tensors = {n: Tensor(a.shape, a.dtype.name, file.digests[f"tensors.{n}"]) for n, a in file.tensors.items()}
-    return Contents(os.path.basename(os.fspath(path)), file.version, file.digest, layers, tensors, training, told)
+    name = os.path.basename(os.fspath(path))
+    return Contents(name, file.version, file.digest, layers, tensors, training, told, shown)
 
 
 class Sketch(Builder):

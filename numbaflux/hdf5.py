@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import hmac
 import mmap
 import os
@@ -13,13 +12,13 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from .digests import FORMAT, SPAN, VERSION, array_digests, check_digest, expect_digest, file_digest, parallel
 from .hdf5_objects import (
     ALIGNMENT,
     MAX_PIECES,
@@ -40,11 +39,7 @@ from .op import FileFormatError
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 T = TypeVar("T")
 
-FORMAT = "numbaflux"
-VERSION = 1
 MAX_TEXT = 8 << 20  # bytes of all documents together
-LEAF = 64 << 10  # bytes under one SHA-256; threads share an array by its leaves
-SPAN = 64 * LEAF  # bytes a thread takes at a time
 DAY = 86_400  # seconds after which a temporary file is nobody's
 
 _TYPES = (*datatypes(), "bool")
@@ -55,7 +50,8 @@ _TEMPORARY = re.compile(r"\.numbaflux-[0-9a-f]{32}\.tmp")
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """What a file holds, by name in sorted order; tensors are read-only, aligned views of one buffer.
+    """What a file holds, by name in sorted order; tensors are read-only, aligned views of one buffer, which nobody else
+    has: who reads the file may make them writeable.
 
     digests: of each tensor (`tensors.<name>`) and document (`documents.<name>`); digest: of all.
     """
@@ -86,11 +82,11 @@ def write(
     try:
         arrays = _collect(tensors, documents)
         paths = places(arrays)
-        digests = _digests(arrays)
+        digests = array_digests(arrays)
         _replace(target, lambda output: _fill(output, arrays, paths, digests), mode)
     except FileFormatError as error:
         raise FileFormatError(line(target, error)) from None
-    return _file_digest(digests)
+    return file_digest(digests)
 
 
 def check(tensors: Mapping[str, Array], documents: Mapping[str, str]) -> None:
@@ -103,19 +99,29 @@ def check(tensors: Mapping[str, Array], documents: Mapping[str, str]) -> None:
     places(_collect(tensors, documents))
 
 
-def read(path: str | os.PathLike[str]) -> File:
+def read(path: str | os.PathLike[str], sha256: str | None = None) -> File:
     """Read a file that `write` made; nothing is handed out before its structure and every digest is checked.
 
+    sha256: the digest of the whole file, as sha256sum prints it, from somewhere you trust: it is checked first.
     Symbolic links are followed. Memory: the size of the file and a little. Anything wrong is a FileFormatError.
     """
-    return parsed(path, superblock, lambda data: _verified(data, *objects(memoryview(data))))
+    return parsed(path, superblock, view, sha256)
 
 
-def parsed(path: str | os.PathLike[str], head: Callable[[bytes, int], object], parse: Callable[[Array], T]) -> T:
+def view(data: Array, hashed: bool = True) -> File:
+    """What the bytes of a file hold, in memory or mapped into it: views, checked as read does. hashed=False: but for
+    the digests of tensors, which the file is believed."""
+    return _verified(data, *objects(memoryview(data)), hashed)
+
+
+def parsed(
+    path: str | os.PathLike[str], head: Callable[[bytes, int], object], parse: Callable[[Array], T],
+    sha256: str | None = None,
+) -> T:  # fmt: skip
     """parse(all bytes of a file), after head(its first bytes, its size); every error names the file."""
-    target = _checked(path)
+    target, known = _checked(path), check_digest(sha256)
     try:
-        return parse(_load(target, head))
+        return parse(_load(target, head, known))
     except FileFormatError as error:
         raise FileFormatError(line(target, error)) from None
     except OSError as error:
@@ -137,53 +143,18 @@ def lawful(name: str) -> bool:
 
 
 def _checked(path: str | os.PathLike[str]) -> str:
-    name = os.fspath(path)
-    if not isinstance(name, str) or "://" in name or "\0" in name or not os.path.basename(name):
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str) or "://" in name or "\0" in name or not os.path.basename(name) or _no_bytes(name):
         raise FileFormatError(f"path must be text that names a file (no URL, no folder), got {ascii(name)[:200]}")
     return name
 
 
-def _parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """function of every item, by threads where there are several (hashing and reading release Python's lock)."""
-    workers = min(len(items), os.cpu_count() or 1, 16)
-    if workers < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, items))
-
-
-def _leaves(spans: list[memoryview]) -> list[bytes]:
-    """SHA-256 of each leaf of each span, joined."""
-    return [b"".join(hashlib.sha256(s[i : i + LEAF]).digest() for i in range(0, len(s), LEAF)) for s in spans]
-
-
-def _digests(arrays: Mapping[str, Array]) -> dict[str, str]:
-    """SHA-256 of every array: over "dtype shape", a newline, and the SHA-256 of each 64 KiB of its bytes."""
-    batches: list[tuple[list[str], list[memoryview]]] = []
-    room = 0
-    for name, array in arrays.items():
-        data = memoryview(array.reshape(-1).view(np.uint8))
-        for i in range(0, len(data), SPAN):
-            if room <= 0:
-                batches.append(([], []))
-                room = SPAN
-            batches[-1][0].append(name)
-            batches[-1][1].append(data[i : i + SPAN])
-            room -= len(batches[-1][1][-1])
-    hashes = {
-        name: hashlib.sha256(f"{array.dtype.name} {'x'.join(map(str, array.shape))}\n".encode())
-        for name, array in arrays.items()
-    }
-    for (names, _), leaves in zip(batches, _parallel(_leaves, [spans for _, spans in batches]), strict=True):
-        for name, leaf in zip(names, leaves, strict=True):
-            hashes[name].update(leaf)
-    return {name: value.hexdigest() for name, value in hashes.items()}
-
-
-def _file_digest(digests: Mapping[str, str]) -> str:
-    """SHA-256 of the format's name and version and of one line an array."""
-    lines = [f"{FORMAT} {VERSION}\n", *(f"{digests[name]}  {name}\n" for name in sorted(digests))]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _no_bytes(name: str) -> bool:
+    """Whether it holds what no file system can: half of a surrogate pair."""
+    try:
+        return not os.fsencode(name)
+    except UnicodeEncodeError:
+        return True
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
@@ -227,7 +198,7 @@ def _fill(output: _Output, arrays: dict[str, Array], paths: dict[str, str], dige
     """Write all datasets by h5py, then see that our own parser takes what this libhdf5 made of them."""
     import h5py  # reading needs none of it
 
-    head = {"format": FORMAT, "version": str(VERSION), "digest": _file_digest(digests)}
+    head = {"format": FORMAT, "version": str(VERSION), "digest": file_digest(digests)}
     options = {"libver": "v110", "alignment_threshold": 1, "alignment_interval": ALIGNMENT}
     timeless = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     timeless.set_obj_track_times(False)
@@ -284,7 +255,14 @@ class _Output(FileIO):
             return super().truncate(size)
         except BaseException as error:
             self.failure = self.failure or error
-            return self.tell()
+            return size or 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except BaseException as error:
+            self.failure = self.failure or error
+            return offset
 
 
 def _replace(target: str, fill: Callable[[_Output], None], mode: int) -> None:
@@ -330,8 +308,8 @@ def _sweep(folder: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _load(target: str, head: Callable[[bytes, int], object]) -> Array:
-    """All bytes of a regular file, each read once through one descriptor, in read-only memory."""
+def _load(target: str, head: Callable[[bytes, int], object], known: str) -> Array:
+    """All bytes of a regular file, each read once through one descriptor; of this digest."""
     descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # NONBLOCK: a pipe must not hang us
     try:
         status = os.fstat(descriptor)
@@ -348,16 +326,19 @@ def _load(target: str, head: Callable[[bytes, int], object]) -> Array:
                 done += count
 
         fetch(range(SUPERBLOCK))
-        head(bytes(data[:SUPERBLOCK]), status.st_size)  # before much is read
+        if not known:
+            head(bytes(data[:SUPERBLOCK]), status.st_size)  # before much is read
         starts = range(SUPERBLOCK, status.st_size, SPAN)
-        _parallel(fetch, [range(at, min(at + SPAN, status.st_size)) for at in starts])
+        parallel(fetch, [range(at, min(at + SPAN, status.st_size)) for at in starts])
     finally:
         os.close(descriptor)
-    data.flags.writeable = False
+    if known:  # nothing looks at a byte before
+        expect_digest(data, known)
+        head(bytes(data[:SUPERBLOCK]), len(data))
     return data
 
 
-def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dict[str, Dataset]) -> File:
+def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dict[str, Dataset], hashed: bool) -> File:
     """The content, after comparing names, places and digests with what the writer makes of it."""
     known = set(head) == {"format", "version", "digest"} and head["format"] == FORMAT
     require(known, "the root's attributes", "format, version and digest of numbaflux", sorted(head.items()))
@@ -372,11 +353,11 @@ def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dic
     require(len(paths) == len(datasets), "the number of names", f"{len(datasets)}", len(paths))
     arrays = {name: _array(data, datasets[paths[name]], name) for name in sorted(paths)}
     _check_sizes({name: array.nbytes for name, array in arrays.items()})
-    digests = _digests(arrays)
+    stored = {name: datasets[paths[name]].attributes["sha256"] for name in arrays}
+    digests = stored | array_digests({name: a for name, a in arrays.items() if hashed or name.startswith("documents.")})
     for name, digest in digests.items():
-        stored = datasets[paths[name]].attributes["sha256"]
-        require(hmac.compare_digest(digest, stored), f"SHA-256 of {name[:100]}", digest, stored)
-    digest = _file_digest(digests)
+        require(hmac.compare_digest(digest, stored[name]), f"SHA-256 of {name[:100]}", digest, stored[name])
+    digest = file_digest(digests)
     require(hmac.compare_digest(digest, head["digest"]), "SHA-256 of the file", digest, head["digest"])
     tensors = {name[8:]: array for name, array in arrays.items() if name.startswith("tensors.")}
     texts = {name[10:]: _text(array, name) for name, array in arrays.items() if name.startswith("documents.")}
@@ -391,7 +372,9 @@ def _array(data: Array, dataset: Dataset, name: str) -> Array:
     values = data[dataset.start : dataset.start + dataset.size]
     require(not flag or int(values.max()) <= 1, f"values of {name[:100]}", "0 or 1", "more")
     dtype = np.dtype(np.bool_) if flag else np.dtype(dataset.dtype).newbyteorder("<")
-    return values.view(dtype).reshape(dataset.shape)
+    array = values.view(dtype).reshape(dataset.shape)
+    array.flags.writeable = False
+    return array
 
 
 def _text(array: Array, name: str) -> str:

@@ -53,6 +53,7 @@ class _Parser:
     """Reads objects of a file in memory; each at most once, so that no loop of links is followed."""
 
     def __init__(self, data: Array) -> None:
+        data.flags.writeable = False
         self.data = data
         self.seen: set[int] = set()
         self.taken = 0  # bytes of structure so far: pieces that lie over one another would cost more than the file

@@ -282,7 +282,7 @@ class _Parser:
 def _link(body: bytes, what: str) -> tuple[str, int]:
     """Name and address of a hard link."""
     name = body[3:-8]
-    require(body[:3] == bytes((1, 0, len(name) & 255)), f"{what}: link", "hard, with an ASCII name", body)
+    require(body[:3] == bytes((1, 0, len(name) & 255)), f"{what}: link", "hard, with an ASCII name", body[:4])
     text = name.decode("latin-1")
     require(bool(_LINK_NAME.fullmatch(text)), f"{what}: link name", "1 to 64 of A-Z a-z 0-9 _ -", text)
     return text, int.from_bytes(body[-8:], "little")
@@ -295,7 +295,7 @@ def _attribute(body: bytes, what: str) -> tuple[str, str]:
     text = struct.pack("<BBHI", 0x13, 1, 0, len(value)) + b"\2\0\0\0"
     same = struct.pack("<BBHHHB", 3, 0, len(name) + 1, 8, 4, 0) + name + b"\0" + text + value
     plain = body == same and len(body) <= 256 and (name + value).isascii() and b"\0" not in value
-    require(plain, f"{what}: attribute", "one short ASCII text of fixed size", body)
+    require(plain, f"{what}: attribute", "one short ASCII text of fixed size", body[:9])
     return name.decode(), value.decode()
 
 

@@ -37,11 +37,7 @@ def convert(model: Any, weights: Any, *, names: Mapping[str, str] | None = None,
     >>> model(np.ones((1, 2), np.float32)).tolist()
     [[6.0]]
     """
-    pairs = dict(names or {})
-    texts = all(isinstance(text, str) and text for pair in pairs.items() for text in pair)
-    expect(texts and len(set(pairs.values())) == len(pairs), "convert", "names", "a dict of different texts",
-           repr(names), error=DTypeError)  # fmt: skip
-    inputs = _inputs(example)
+    pairs, inputs = texts_of(names, "convert"), inputs_of(example, "convert")
     with _naming(weights):
         given = source(weights)
         found = matched(model, given, pairs)
@@ -53,11 +49,21 @@ def convert(model: Any, weights: Any, *, names: Mapping[str, str] | None = None,
         fill(model, _filled(model, found, counts), "convert")
 
 
-def _inputs(example: Any) -> tuple[Any, ...]:
+def texts_of(names: Mapping[str, str] | None, where: str, least: int = 1) -> dict[str, str]:
+    """What is called what, each of them once; least: characters of a path."""
+    pairs = dict(names or {})
+    texts = all(isinstance(text, str) for pair in pairs.items() for text in pair)
+    texts = texts and all(len(path) >= least and name for path, name in pairs.items())
+    expect(texts and len(set(pairs.values())) == len(pairs), where, "names", "a dict of different texts",
+           repr(names), error=DTypeError)  # fmt: skip
+    return pairs
+
+
+def inputs_of(example: Any, where: str) -> tuple[Any, ...]:
     """The inputs of one call."""
     inputs = () if example is None else example if isinstance(example, tuple) else (example,)
     for x in inputs:
-        expect(isinstance(x, np.ndarray), "convert", "example", "an array or a tuple of arrays", type(x).__name__,
+        expect(isinstance(x, np.ndarray), where, "example", "an array or a tuple of arrays", type(x).__name__,
                error=DTypeError)  # fmt: skip
     return inputs
 

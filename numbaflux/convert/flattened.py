@@ -136,6 +136,11 @@ def _reshaped(old: tuple[int, ...], new: tuple[int, ...]) -> int:
     return FIRST if len(new) > 3 or len(new) == len(old) else SAME
 
 
+def restored(array: Array, count: int) -> Array:
+    """The way back: features (space, c) of the first axis as (c, space)."""
+    return reordered(array, len(array) // count)
+
+
 def reordered(array: Array, count: int) -> Array:
     """Features (c, space) of the first axis as (space, c)."""
     return array.reshape(count, -1, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)

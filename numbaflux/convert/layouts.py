@@ -37,10 +37,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Row(NamedTuple):
-    """An array of a layer: the names of theirs it is made of (none: the one at its place), make(layer, *theirs)."""
+    """An array of a layer: the names of theirs it is made of (none: the one at its place), make(layer, *theirs), and of
+    PyTorch's back(layer, ours): what they are made of, in that order; several of one name are parts of one array."""
 
     names: tuple[str, ...]
     make: Callable[..., Array]
+    back: Callable[..., Array] | None = None
 
 
 Rows = dict[str, Row]
@@ -64,6 +66,13 @@ def swapped(layer: Any, a: Array) -> Array:
     return window(layer, a.transpose(*range(2, a.ndim), *range(min(a.ndim, 2))[::-1]))
 
 
+def unswapped(layer: Any, a: Array) -> Array:
+    """The way back from swapped."""
+    rank = a.ndim - 2
+    turned = isinstance(layer, Conv) and layer.flip
+    return (a[(slice(None, None, -1),) * rank] if turned else a).transpose(rank + 1, rank, *range(rank))
+
+
 def window(layer: Any, a: Array) -> Array:
     """(k..., in, out), turned over for a layer that turns it back; of Keras's depthwise (k..., in, n), n an input."""
     if isinstance(layer, Conv):
@@ -79,6 +88,11 @@ def out_last(layer: Any, a: Array) -> Array:
     return np.moveaxis(a, 0, -1) if a.ndim else a
 
 
+def out_first(layer: Any, a: Array) -> Array:
+    """(in1, in2, out) as (out, in1, in2)."""
+    return np.moveaxis(a, -1, 0)
+
+
 def rows(layer: Any, a: Array) -> Array:
     """As it is; numbaflux's row of padding is zeros always."""
     at = layer.padding_idx
@@ -90,6 +104,11 @@ def rows(layer: Any, a: Array) -> Array:
 def third(i: int) -> Callable[..., Array]:
     """Of (3 out, in), or (3 out,), the part i as (in, out)."""
     return lambda layer, a: np.split(a, 3)[i].T if len(a) % 3 == 0 else a
+
+
+def transposed(layer: Any, a: Array) -> Array:
+    """(in, out) as (out, in), a bias as it is: the way back from third, of one part."""
+    return a.T
 
 
 def heads_last(layer: Any, a: Array) -> Array:
@@ -134,23 +153,25 @@ def of_two(make: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _named(**names: str) -> Rows:
-    return {field: Row((name,), same) for field, name in names.items()}
+    return {field: Row((name,), same, same) for field, name in names.items()}
 
 
 _AFFINE = _named(weight="weight", bias="bias")
 _TRACKED = _AFFINE | _named(mean="running_mean", var="running_var")
-_TURNED = _AFFINE | {"weight": Row(("weight",), swapped)}
+_TURNED = _AFFINE | {"weight": Row(("weight",), swapped, unswapped)}
 _PROJECTIONS = "q_proj k_proj v_proj".split()
-_PACKED = {f"{p}.{f}": Row((f"in_proj_{f}",), third(i)) for i, p in enumerate(_PROJECTIONS) for f in _AFFINE}
+_PACKED = {
+    f"{p}.{f}": Row((f"in_proj_{f}",), third(i), transposed) for i, p in enumerate(_PROJECTIONS) for f in _AFFINE
+}
 
 
 def _torch_cell(cell: Any, tail: str = "") -> Rows:
     """Of a cell, or of one of a layer, whose names have a tail."""
-    weights = {"Wi": Row((f"weight_ih{tail}",), swapped), "Wh": Row((f"weight_hh{tail}",), swapped)}
+    weights = {w: Row((f"weight_{part}{tail}",), swapped, unswapped) for w, part in (("Wi", "ih"), ("Wh", "hh"))}
     x, h = f"bias_ih{tail}", f"bias_hh{tail}"
     if getattr(cell, "state_bias", None) is not None:
         return weights | _named(bias=x, state_bias=h)
-    return weights | {"bias": Row((x, h), one_bias(cell) if isinstance(cell, GRUCell) else added)}
+    return weights | {"bias": Row((x, h), one_bias(cell) if isinstance(cell, GRUCell) else added, same)}
 
 
 def _torch_cells(layer: Any) -> Rows:
@@ -166,10 +187,11 @@ TORCH: Table = {
     Dense: _TURNED,
     Conv: _TURNED,
     ConvTranspose: _TURNED,
-    Bilinear: _AFFINE | {"weight": Row(("weight",), out_last)},
-    Embedding: {"weight": Row(("weight",), rows)},
+    Bilinear: _AFFINE | {"weight": Row(("weight",), out_last, out_first)},
+    Embedding: {"weight": Row(("weight",), rows, same)},
     EmbeddingBag: _named(weight="weight"),
-    MultiHeadAttention: _PACKED | {f"out_proj.{f}": Row((f"out_proj.{f}",), row.make) for f, row in _TURNED.items()},
+    MultiHeadAttention: _PACKED
+    | {f"out_proj.{f}": row._replace(names=(f"out_proj.{f}",)) for f, row in _TURNED.items()},
     BatchNorm: _TRACKED,
     InstanceNorm: _TRACKED,
     GroupNorm: _AFFINE,

@@ -10,7 +10,7 @@ from ..layers.layer import one_line
 from ..op import DTypeError, ShapeError, expect
 from ..tree import BUFFER, PARAM, fields, layers, leaves
 from ..walk import getkeypath
-from .layouts import Array, Rows, rows_of
+from .layouts import Array, Rows, Table, rows_of
 from .sources import Source
 
 SHOWN = 6  # layers or modules that an error lists
@@ -43,14 +43,14 @@ class Layer:
 
 def matched(model: Any, source: Source, names: Mapping[str, str]) -> dict[str, Array]:
     """Path of each array of the model that the weights hold -> what they hold for it, in its layout."""
-    takers = _takers(model, source)
+    own = takers(model, source.table)
     found = modules(source.arrays)
-    ours, theirs = _parts(takers, names, "a layer"), _parts(found, {v: k for k, v in names.items()}, "in the weights")
+    ours, theirs = _parts(own, names, "a layer"), _parts(found, {v: k for k, v in names.items()}, "in the weights")
     pairs: list[tuple[Layer, str]] = []
     for ours_at, theirs_at in [*names.items(), ("", "")]:
-        own = [takers[path] for path in ours[ours_at]]
-        pairs += _Part(own, {p: found[p] for p in theirs[theirs_at]}, source, ours_at, theirs_at).pairs()
-    _expect_all(takers.values(), source.arrays, pairs, found)
+        some = [own[path] for path in ours[ours_at]]
+        pairs += _Part(some, {p: found[p] for p in theirs[theirs_at]}, source, ours_at, theirs_at).pairs()
+    _expect_all(own.values(), source.arrays, pairs, found)
     return {f"{one.path}.{field}" if one.path else field: array
             for one, module in pairs for field, array in one.made(found[module]).items()}  # fmt: skip
 
@@ -65,23 +65,23 @@ def modules(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     return found
 
 
-def _takers(model: Any, source: Source) -> dict[str, Layer]:
+def takers(model: Any, by: Table, where: str = "convert", cure: str = "load_state(model, arrays)") -> dict[str, Layer]:
     """The layers that hold parameters, by path; DTypeError for one that the table does not have."""
     found: dict[str, Layer] = {}
     for path, node in layers(model):
         if any(not above or path.startswith(f"{above}.") for above in found):
             continue  # its arrays are among those of the layer above
-        table = rows_of(source.table, node)
+        table = rows_of(by, node)
         if table is None:  # layers inside of it may be of the table; its buffers are nobody else's (nf.Normalise)
             own = [f for f, kind in (fields(node) or {}).items() if kind == PARAM and getattr(node, f) is not None]
         else:
             own = [leaf.path for leaf in leaves(node) if leaf.kind in (PARAM, BUFFER) and leaf.path not in table]
         more = ", ".join(own)
-        expect(not more, "convert", path or "model", "a layer of the table", f"{type(node).__name__} with {more}",
-               "nf.load_state(model, arrays) takes any", DTypeError)  # fmt: skip
+        expect(not more, where, path or "model", "a layer of the table", f"{type(node).__name__} with {more}",
+               f"nf.{cure} takes any", DTypeError)  # fmt: skip
         if table is not None and (one := Layer(path, node, table)).rows:
             found[path] = one
-    expect(bool(found), "convert", "model", "one with layers that have weights", type(model).__name__, error=DTypeError)
+    expect(bool(found), where, "model", "one with layers that have weights", type(model).__name__, error=DTypeError)
     return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import hdf5_classic
 from ..hdf5_objects import line
 from ..op import DTypeError, FileFormatError, expect
+from . import child
 from .layouts import KERAS, KERAS_KINDS, KERAS_UNUSED, TORCH, TORCH_UNUSED, Array, Table
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -37,7 +38,7 @@ def source(weights: Any) -> Source:
     if not isinstance(path, str):
         raise DTypeError(f"convert: weights must be {expected}, got {type(weights).__name__}")
     if path.endswith(".h5"):
-        read = hdf5_classic.read(path)
+        read = _hdf5(path)
         good = any("vars/" in name for name in read)
         expect(good, os.path.basename(path), "weights", "those of Keras 3, as layers/dense/vars/0",
                ", ".join(read) or "no arrays", error=FileFormatError)  # fmt: skip
@@ -49,6 +50,14 @@ def source(weights: Any) -> Source:
     cure = "in Keras: model.save_weights('model.weights.h5')" if suffix == ".keras" else ""
     expect(suffix == ".safetensors", name, "weights", expected, suffix or "no suffix", cure, FileFormatError)
     return _torch(_safetensors(path), ordered=False)
+
+
+def _hdf5(path: str) -> dict[str, Array]:
+    """The datasets of a file, read here where it is as Keras writes it, else by h5py in a process of its own."""
+    try:
+        return hdf5_classic.read(path)
+    except FileFormatError:
+        return child.arrays(path)
 
 
 def _torch(arrays: dict[str, Array], ordered: bool) -> Source:

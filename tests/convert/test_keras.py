@@ -40,6 +40,23 @@ def agree(name, model):
     np.testing.assert_allclose(model(OUTPUTS[f"{name}_x"]), y, atol=2e-6 * max(1, abs(y).max()))
 
 
+def test_a_file_of_another_kind_of_hdf5(tmp_path):
+    """What the plain reader does not know is read in a process of its own."""
+    model, other = nf.Chain(nf.Dense(2, 3)), nf.Chain(nf.Dense(2, 3))
+    w, b = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32)
+    with h5py.File(tmp_path / "m.weights.h5", "w", libver="latest") as file:
+        file.create_dataset("layers/dense/vars/0", data=w, compression="gzip", shuffle=True)
+        file["layers/dense/vars/1"] = b
+    nf.convert(model, tmp_path / "m.weights.h5")
+    assert np.array_equal(model[0].weight, w) and np.array_equal(model[0].bias, b)
+    with h5py.File(tmp_path / "m.weights.h5", "a") as file:
+        file["layers/dense/vars/2"] = h5py.SoftLink("/layers/dense/vars/1")
+    before = other[0].weight.copy()
+    with pytest.raises(nf.FileFormatError, match="^m.weights.h5: link b'2' of layers/dense/vars must be hard"):
+        nf.convert(other, tmp_path / "m.weights.h5")
+    assert np.array_equal(other[0].weight, before)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_outputs_are_those_of_keras(name):
     model = MODELS[name]()
