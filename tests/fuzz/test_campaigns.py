@@ -1,0 +1,84 @@
+"""`make fuzz`: what it runs, where it goes on, what it writes; and atheris' targets, shown to find a fault."""
+
+import json
+from importlib.util import find_spec
+
+import pytest
+
+from tests.child import child
+from tests.fuzz import __main__ as program
+from tests.fuzz import campaign
+from tests.fuzz.campaign import Outcome
+
+ATHERIS = pytest.mark.skipif(not find_spec("atheris"), reason="machine: atheris has no wheel for it")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Campaigns that try nothing."""
+    monkeypatch.setattr(campaign, "hostile", lambda of, seed: Outcome(of, 500, 500, 1.0, [], worst=f"{seed} s"))
+    monkeypatch.setattr(program, "target", lambda name, seconds, folder: Outcome(name, 7, 0, seconds, []))
+
+
+def test_a_run_goes_on_where_the_last_one_ended(tmp_path, quick, monkeypatch, capsys):
+    asked = []
+
+    def numbers(kind, of, first, last, folder, until):
+        asked.append((kind, of, first))
+        return Outcome(f"{kind} {of}", 10, 9, 0.1, [], first + 10)
+
+    monkeypatch.setattr(campaign, "numbers", numbers)
+    assert program.main(0.001, kept=tmp_path) == program.main(0.001, kept=tmp_path) == 0
+    assert asked[2:4] == [("mutations", "model", 0), ("mutations", "training", 0)]
+    assert asked[6:] == [("mutations", "model", 10), ("mutations", "training", 10)]
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state == {"runs": 2, "mutations model": 20, "mutations training": 20}
+    assert "| flips model | 10 | 9 | 0 | 0 |" in capsys.readouterr().out
+
+
+def test_findings_are_counted_and_told(tmp_path, monkeypatch, capsys):
+    wrong = Outcome("hostile files: model", 500, 499, 1.0, ["3 | external | load | foreign read | open /etc/passwd"])
+    monkeypatch.setattr(program, "run", lambda minutes, state, kept: iter([wrong]))
+    assert program.main(1.0, kept=tmp_path) == 1
+    told = capsys.readouterr().out
+    assert "foreign read" in told and "500 inputs, 1 findings" in told
+
+
+def test_files_of_a_folder_alone(tmp_path, capsys):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" * 20)
+    assert program.main(1.0, tmp_path / "files", tmp_path / "kept") == 0
+    assert "files of files" in capsys.readouterr().out
+
+
+@ATHERIS
+def test_the_targets_are_those_of_the_table_and_take_their_seeds():
+    code = """
+        import sys, tempfile, pathlib
+        from tests.fuzz.targets import TARGETS
+        folder = pathlib.Path(tempfile.mkdtemp())
+        for name, target in TARGETS.items():
+            for seed in target.seeds():
+                path = folder / f"{name}{target.suffix}"
+                path.write_bytes(seed)
+                target.run(str(path) if target.suffix else seed)
+        print(*TARGETS)
+    """
+    assert tuple(child(code).split()) == program.TARGETS
+
+
+@ATHERIS
+def test_a_target_ends_in_time(tmp_path):
+    done = program.target("zoo", 1, tmp_path)
+    assert done.findings == [] and done.tried > 100
+    assert list((tmp_path / "zoo").iterdir())  # the corpus, for the next time
+
+
+@ATHERIS
+def test_a_target_that_breaks_is_a_finding(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text(
+        "import numbaflux.hdf5_json as j\nj.parse_json = lambda text: [][0]\nj.__loader__ = None\n"
+    )
+    done = program.target("json", 1, tmp_path)
+    assert done.findings and done.findings[0].startswith("json: json-crash-")

@@ -1,0 +1,72 @@
+"""Changed copies of valid files: no flipped bit gets through, no mutation changes what is loaded unnoticed."""
+
+import os
+
+import pytest
+
+from numbaflux import FileFormatError, hdf5
+from tests.fuzz import campaign, mutations
+from tests.fuzz.digests import digest
+from tests.fuzz.forge import base
+
+LONG = os.environ.get("NUMBAFLUX_LONG") == "1"
+MUTATIONS = 500_000 if LONG else 2_000  # of each of two files
+
+
+def test_flipped_bits_of_a_checkpoint_are_noticed(tmp_path):
+    count = campaign.bits("training")
+    assert count > 38_000
+    some = count if LONG else 4_000
+    done = campaign.numbers("flips", "training", 0, some, tmp_path)
+    assert done.findings == [] and done.tried == done.refused == some
+
+
+@pytest.mark.parametrize("of", ["model", "training"])
+def test_mutations_with_right_checksums_and_digests(tmp_path, of):
+    done = campaign.numbers("mutations", of, 0, MUTATIONS, tmp_path)
+    assert done.findings == [] and done.tried == MUTATIONS
+    assert MUTATIONS / 20 < MUTATIONS - done.refused < MUTATIONS / 2  # some are no change, or other content, stamped
+
+
+def test_every_truncation_is_noticed(tmp_path):
+    path = tmp_path / "m.h5"
+    path.write_bytes(base("model").data)
+    hdf5.read(path)
+    for size in reversed(range(len(base("model").data))):
+        os.truncate(path, size)
+        with pytest.raises(FileFormatError, match="^m.h5: "):
+            hdf5.read(path)
+
+
+def test_a_number_is_one_file():
+    file = mutations.valid("model")
+    assert mutations.mutate(file, 7) == mutations.mutate(file, 7) != mutations.mutate(file, 8)
+    data, valid = mutations.flip(file, 100)[0], base("model").data
+    assert sum((a ^ b).bit_count() for a, b in zip(data, valid, strict=True)) == 1
+    assert len({mutations.flip(file, number)[0] for number in range(500)}) == 500
+
+
+def test_a_change_that_gets_through_is_noticed(tmp_path, monkeypatch):
+    file, path = mutations.valid("model"), tmp_path / "m.h5"
+    right = {place.name: digest(place.array) for place in file.places}
+    monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: {**right, "tensors.body.bias": "0" * 64}})
+    path.write_bytes(file.data)
+    assert mutations.wrong(path, file, other=False)[1].startswith("read: ")
+    assert mutations.wrong(path, file, other=True) == ("loaded", "")
+    monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: [][0]})
+    assert mutations.wrong(path, file, other=True)[1].startswith("read: IndexError")
+
+
+def test_a_process_that_dies_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\necho x > "$7/$3-$4-$5.h5"\nkill -SEGV $$\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(campaign.sys, "executable", str(program))
+    done = campaign.numbers("mutations", "model", 4000, 4001, tmp_path)
+    assert done.findings == ["mutations model 4000 to 4001: crash by signal 11, by mutations-model-4000-wrong.h5"]
+    assert (tmp_path / "mutations-model-4000-wrong.h5").exists()
+
+
+def test_a_campaign_ends_in_time_and_says_where_to_go_on(tmp_path):
+    done = campaign.numbers("mutations", "model", 500, 10**9, tmp_path, until=0.0)
+    assert (done.tried, done.then) == (0, 500)
