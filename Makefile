@@ -2,8 +2,9 @@
 PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
+TOOLS = .venv-security/bin
 
-.PHONY: help quickstart test test-mpi test-slurm long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks clean
+.PHONY: help quickstart test test-mpi test-slurm long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -22,7 +23,13 @@ help:
 	@echo "make bench-layers a training step of every layer beside PyTorch's (installs it)"
 	@echo "make bench-growth time over batch, width, depth, image size, length and threads (installs PyTorch)"
 	@echo "make bench-ranks  several ranks: beside threads, a model of many, what hides on a slow cable (root, iproute2)"
-	@echo "make clean        remove .venv, .venv-peers, builds and caches"
+	@echo "make fuzz         hostile files, flipped bits, mutations and atheris on all readers (MINUTES=60; FILES=folder: yours)"
+	@echo "make security     ruff, bandit, semgrep and zizmor: no finding, and what they let pass with its reason"
+	@echo "make audit        known vulnerabilities of every package in the locks (needs the internet)"
+	@echo "make sbom         dist/numbaflux.cdx.json: what numbaflux runs with, and what is inside of those wheels"
+	@echo "make dist         source archive and wheel, the same bytes from the same commit"
+	@echo "make locks        write .ci/locks from setup.cfg (ARGS=--upgrade: the newest of everything)"
+	@echo "make clean        remove .venv, .venv-peers, .venv-security, builds and caches"
 
 quickstart: .venv/installed
 	$(BIN)/python examples/digits.py
@@ -92,22 +99,72 @@ bench-ranks: .venv/installed
 	$(BIN)/numbaflux cache warm
 	$(BIN)/python -m benchmarks.ranks --write --check $(ARGS)
 
+MINUTES = 60
+fuzz: .venv/installed
+	$(BIN)/python -m tests.fuzz $(MINUTES) $(FILES)
+
+# Findings are errors. Semgrep first shows that its rules find what they are for.
+security: .venv/installed .venv-security/installed
+	$(BIN)/ruff check --select S .
+	$(TOOLS)/bandit --quiet --configfile pyproject.toml --recursive numbaflux kernels examples .ci
+	$(TOOLS)/semgrep --test --metrics=off --quiet .ci/semgrep
+	$(TOOLS)/semgrep scan --metrics=off --disable-version-check --quiet --error --config .ci/semgrep/library.yml \
+		--project-root . --no-git-ignore numbaflux kernels examples benchmarks
+	$(TOOLS)/zizmor --offline --quiet --no-config .github
+	$(BIN)/python .ci/suppressions.py
+
+audit: .venv-security/installed
+	$(TOOLS)/python .ci/audit.py
+
+sbom: .venv/installed .venv-security/installed
+	$(BIN)/python .ci/sbom.py
+
+dist: .venv/installed
+	$(BIN)/python .ci/dist.py
+
+locks: | .venv/installed
+	$(BIN)/python .ci/lock.py $(ARGS)
+
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf .venv .venv-peers .venv-security build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps: an environment is made anew when what it is made from changes.
-.venv/installed: EXTRAS = dev,examples
+# The stamps: an environment is made anew when what it is made from changes. Packages come from the locks, each file
+# compared with its hash, and nothing but what a lock names; LOCKED=0 takes what setup.cfg allows instead, for a
+# machine that the locks do not suit.
+LOCKED ?= 1
+PIP = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
+HASHED = --no-deps --require-hashes --only-binary :all: --requirement .ci/locks
+TORCH = PyTorch for CPUs lies on an index of its own: name that in PIP_EXTRA_INDEX_URL, or make LOCKED=0 $(MAKECMDGOALS)
+.venv/installed: LOCK = dev
+.venv/installed: EXTRAS = dev,examples,fuzz
+.venv-peers/installed: LOCK = peers
 .venv-peers/installed: EXTRAS = peers
-.venv/installed .venv-peers/installed: setup.cfg pyproject.toml
+.venv-security/installed: LOCK = security
+.venv-security/installed: EXTRAS = security
+.venv/installed: setup.cfg pyproject.toml .ci/locks/dev.txt
+.venv-peers/installed: setup.cfg pyproject.toml .ci/locks/peers.txt
+.venv-security/installed: .ci/locks/security.txt
+.venv/installed .venv-peers/installed .venv-security/installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 16))' || \
 		{ echo "numbaflux needs Python 3.11 to 3.15, and $(PYTHON) is not one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Making $(@D) (a minute or two) ..."
 	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+ifeq ($(LOCKED),1)
+	@$(PIP) $(HASHED)/$(LOCK).txt || { test $(LOCK) != peers || echo "$(TORCH)"; exit 1; }
+	@$(@D)/bin/python -m pip --quiet check
+	@test $(LOCK) = security || $(PIP) --no-deps --no-build-isolation --no-index --editable .
+else
+	@$(PIP) --editable '.[$(EXTRAS)]'
+endif
 	@touch $@
 
-.venv/peers: .venv/installed
+.venv/peers: .venv/installed .ci/locks/oracle.txt
 	@echo "Installing PyTorch into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[oracle]'
+ifeq ($(LOCKED),1)
+	@$(PIP) $(HASHED)/oracle.txt || { echo "$(TORCH)"; exit 1; }
+	@$(BIN)/python -m pip --quiet check
+else
+	@$(PIP) --editable '.[oracle]'
+endif
 	@touch $@

@@ -1,6 +1,8 @@
 """numbaflux: deep learning in the style of Flux.jl, with Numba kernels, for clusters."""
 
-from . import callbacks, distributed, init, losses, lowering, metrics, operators, session
+from typing import TYPE_CHECKING, Any
+
+from . import callbacks, data, debug, distributed, init, losses, lowering, metrics, operators, session
 from .activations import (
     celu,
     elu,
@@ -40,7 +42,7 @@ from .check_gradients import check_gradients
 from .checkpoint import load, load_into, save
 from .compiled import compile
 from .contents import inspect
-from .convert import convert
+from .convert import convert, save_safetensors
 from .data import (
     BatchView,
     DataLoader,
@@ -231,6 +233,9 @@ from .train import train
 from .walk import fleaves, fmap, getkeypath, haskeypath, modules, setkeypath
 from .windows import conv, conv_transpose, depthwiseconv, lpnormpool, maxpool, meanpool
 
+if TYPE_CHECKING:
+    from . import zoo
+
 __version__ = "0.1.0"
 
 # fmt: off
@@ -249,8 +254,8 @@ __all__ = [
     "Spec", "TensorBoard", "Upsample", "Value", "WeightDecay", "WeightNorm", "activations", "add", "adjust", "apply",
     "augment", "autosize", "batch", "batch_sequence", "batched_adjoint", "batched_mul", "batched_searchsorted",
     "batched_transpose", "batched_vec", "batchseq", "buffer", "callbacks", "cat", "celu", "check_gradients",
-    "checkpointed", "chunk", "compile", "concatenate", "conv", "conv_transpose", "convert", "datasets", "db_to_power",
-    "depthwiseconv", "destructure", "diaghessian", "distributed", "dot_product_attention",
+    "checkpointed", "chunk", "compile", "concatenate", "conv", "conv_transpose", "convert", "data", "datasets",
+    "db_to_power", "debug", "depthwiseconv", "destructure", "diaghessian", "distributed", "dot_product_attention",
     "dot_product_attention_scores", "dropout", "eachobs", "elu", "ema", "f16", "f32", "f64", "filterobs", "flatten",
     "fleaves", "fmap", "fold", "freeze", "gather", "gelu", "gelu_erf", "gelu_sigmoid", "gelu_tanh", "getkeypath",
     "getobs", "glu", "gradient", "gradient_hook", "grid_sample", "group_counts", "group_indices", "groupobs",
@@ -262,11 +267,21 @@ __all__ = [
     "obsview", "onecold", "onehot", "onehotbatch", "operators", "outputsize", "oversample", "pad_circular",
     "pad_constant", "pad_reflect", "pad_repeat", "pad_symmetric", "pad_zeros", "param", "pixel_shuffle",
     "pixel_unshuffle", "power_to_db", "profile", "pullback", "pushforward", "randobs", "relu", "relu6",
-    "remove_weight_norms", "rescale", "rpad_constant", "rrelu", "save", "save_checkpoint", "scatter", "schedules",
+    "remove_weight_norms", "rescale", "rpad_constant", "rrelu", "save", "save_checkpoint", "save_safetensors",
+    "scatter", "schedules",
     "seed", "selu", "session", "set_num_threads", "setkeypath", "setup", "shuffleobs", "sigmoid", "sigmoid_fast",
     "slidingwindow", "softmax", "softplus", "softshrink", "softsign", "spectrogram", "splitobs", "state", "stft",
     "stop_gradient", "summary", "swish", "tanh", "tanh_fast", "tanhshrink", "testmode", "thaw", "threads",
     "thresholdrelu", "throttle", "timeseries_kfolds", "topk", "train", "trainables", "trainmode", "trelu", "unbatch",
     "undersample", "unfold", "update", "upsample_bilinear", "upsample_linear", "upsample_nearest", "upsample_trilinear",
-    "where", "withgradient", "withjacobian",
+    "where", "withgradient", "withjacobian", "zoo",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """nf.zoo is imported when it is first used: few programs need it."""
+    if name != "zoo":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module(".zoo", __name__)

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import hdf5
-from .checkpoint import Path, architecture, below, metadata_of, naming, of_model
+from .checkpoint import OPTIMISER, Path, architecture, below, metadata_of, naming, of_model
 from .checkpoint import prepare as prepare_model
 from .contents import printable
+from .data.digest import digest
 from .hdf5_json import parse_json
 from .models import fill
 from .op import PlanError, expect
 from .optim import OptState
-from .record import digest, known
-from .resume import OPTIMISER, Run, saved_training
+from .record import known
+from .resume import Run, saved_training
 from .rng import Generator
 from .saved_rules import expect_own, restored, saved_rule
 from .tree import STATIC, children

@@ -1,5 +1,5 @@
-"""The numbaflux command: info, doctor, inspect, predict, profile, convert, cache, slurm. Bad input is one line on
-stderr and exit code 2."""
+"""The numbaflux command: info, doctor, inspect, predict, profile, convert, cache, slurm, zoo. Bad input is one line
+on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from . import __version__
 from .compiled import compile
-from .convert import convert
+from .convert import convert, save_safetensors
 from .doctor import examine
 from .files import check_folder, replacing
 from .info import facts
@@ -31,6 +31,7 @@ from .ranges import check
 from .rng import Generator
 from .slurm import Job, held, memory, resident, script
 from .tree import PARAM, arrays, leaves
+from .zoo import commands as zoo
 
 PICTURES = (".png", ".svg", ".pdf")
 SLURM = (
@@ -93,8 +94,10 @@ def _parser() -> _Parser:
 
     add(_info, "info", "show CPU, threads, versions and the kernel cache", "")
     add(_doctor, "doctor", "look for faults of this machine, its MPI and its launcher", "")
-    command = add(_inspect, "inspect", "show what is in a file, without loading it", "model.h5")
+    command = add(_inspect, "inspect", "show what is in a file, without loading it", "model.h5", "--privacy model.h5")
     command.add_argument("file", metavar="FILE", help="a file that nf.save wrote")
+    text = "show what the file tells of its author, machine and data instead"
+    command.add_argument("--privacy", action="store_true", help=text)
     examples = "model.h5 x.npy -o y.npy", "model.h5 table.csv -o y.csv"
     command = add(_predict, "predict", "apply a saved model to the rows of an array", *examples)
     command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote")
@@ -103,21 +106,11 @@ def _parser() -> _Parser:
     text = ".npy or .csv; an old file is replaced when the new one is whole"
     command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=text)
     _add_profile(add)
-    examples = (
-        "model.h5 weights.safetensors -o out.h5 --input-shape 1,28,28,1",
-        "model.h5 keras.weights.h5 -o out.h5 --name 0=layers.conv2d",
-    )
-    command = add(_convert, "convert", "fill a saved model with the weights of a PyTorch or Keras model", *examples)
-    command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote: layers, settings, metadata")
-    command.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file, or .weights.h5 of Keras 3; no pickle")
-    command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help="the file of the filled model")
-    text = "of an input, where a flatten stands before a Dense: numbers with commas between"
-    command.add_argument("--input-shape", metavar="SHAPE", type=_shape, help=text)
-    text = "path of a layer and its name in the weights, where their order is not enough; as often as needed"
-    command.add_argument("--name", metavar="PATH=NAME", type=_pair, action="append", default=[], help=text)
+    _add_convert(add)
     command = add(_cache, "cache", "compile all kernels, show where they are kept, or remove them", "warm", "clear")
     command.add_argument("action", choices=["warm", "path", "clear"], help="warm: compile; path: show; clear: remove")
     _add_slurm(add)
+    zoo.parsers(add(zoo.run, "zoo", zoo.TEXT, *zoo.EXAMPLES), _Parser, _described)
     return parser
 
 
@@ -134,6 +127,25 @@ def _add_profile(add: Callable[..., _Parser]) -> None:
     text = "write a call as a Chrome trace, for ui.perfetto.dev or chrome://tracing"
     command.add_argument("--trace", metavar="FILE", help=text)
     command.add_argument("--plot", metavar="FILE", help="write a picture of it: .png, .svg or .pdf; needs matplotlib")
+
+
+def _add_convert(add: Callable[..., _Parser]) -> None:
+    examples = (
+        "model.h5 weights.safetensors -o out.h5 --input-shape 1,28,28,1",
+        "model.h5 keras.weights.h5 -o out.h5 --name 0=layers.conv2d",
+        "model.h5 -o weights.safetensors",
+    )
+    text = "fill a saved model with the weights of a PyTorch or Keras model, or write its own for PyTorch"
+    command = add(_convert, "convert", text, *examples)
+    command.add_argument("model", metavar="MODEL", help="a file that nf.save wrote: layers, settings, metadata")
+    text = "a .safetensors file, or .weights.h5 of Keras 3; no pickle"
+    command.add_argument("weights", metavar="WEIGHTS", nargs="?", help=text)
+    text = "the file of the filled model; without WEIGHTS a .safetensors file of the model's own"
+    command.add_argument("-o", "--output", metavar="OUTPUT", required=True, help=text)
+    text = "of an input, where a flatten stands before a Dense: numbers with commas between"
+    command.add_argument("--input-shape", metavar="SHAPE", type=_shape, help=text)
+    text = "path of a layer and its name in the weights, where their order is not enough; as often as needed"
+    command.add_argument("--name", metavar="PATH=NAME", type=_pair, action="append", default=[], help=text)
 
 
 def _add_slurm(add: Callable[..., _Parser]) -> None:
@@ -190,7 +202,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> None:
     from .contents import inspect  # h5py is imported by nobody who does not need it
 
-    print(inspect(arguments.file))
+    found = inspect(arguments.file)
+    if arguments.privacy:
+        width = max(map(len, found.privacy))
+        print("\n".join(f"{kind:<{width}}  {text}" for kind, text in found.privacy.items()))
+    else:
+        print(found)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -275,9 +292,15 @@ def _convert(arguments: argparse.Namespace) -> None:
     from .contents import inspect
 
     model = load(arguments.model)
-    shape = arguments.input_shape
-    convert(model, arguments.weights, names=dict(arguments.name),
-            example=None if shape is None else np.zeros(shape, dtype_of(model)))  # fmt: skip
+    shape, names = arguments.input_shape, dict(arguments.name)
+    example = None if shape is None else np.zeros(shape, dtype_of(model))
+    if arguments.weights is None:
+        good = arguments.output.endswith(".safetensors")
+        expect(good, "convert", "WEIGHTS", "given, or OUTPUT a file named .safetensors", arguments.output)
+        save_safetensors(arguments.output, model, names=names, example=example)
+        print(f"{arguments.output}: {len(arrays(model))} arrays for PyTorch")
+        return
+    convert(model, arguments.weights, names=names, example=example)
     save(arguments.output, model, inspect(arguments.model).metadata or None)
     print(f"{arguments.output}: {len(arrays(model))} arrays from {os.path.basename(arguments.weights)}")
 

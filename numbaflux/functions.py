@@ -168,8 +168,11 @@ def floats(x: Any) -> Any:
     """x as an array or Value; numbers and lists as float32."""
     if isinstance(x, np.ndarray | Value):
         return x
-    array = np.asarray(x)
-    return array.astype(np.float32) if not isinstance(x, np.generic) else array
+    try:
+        array = np.asarray(x)
+        return array.astype(np.float32) if not isinstance(x, np.generic) else array
+    except (TypeError, ValueError):
+        raise DTypeError(f"x must be an array or numbers, got {type(x).__name__}") from None
 
 
 def _unary(name: str, op: Op, doc: str, shown: str) -> Callable[[Any], Any]:

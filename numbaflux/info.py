@@ -11,6 +11,7 @@ from .build import features
 from .native import native, pool
 from .record import cpu, layer
 
+MENDED = (2, 2, 0)  # the libhdf5 without the holes that were published of 2.0.0
 VECTORS = (("avx512f", 512), ("avx2", 256))  # what kernels/jit.py chooses by, widest first; else 128 bits
 
 
@@ -27,7 +28,8 @@ def facts() -> dict[str, str]:
     return {
         "numbaflux": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})",
-        **{name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "h5py")},
+        **{name: metadata.version(name) for name in ("numba", "llvmlite", "numpy")},
+        "h5py": f"{metadata.version('h5py')}, {libhdf5(_hdf5_version())}",
         "cpu": f"{cpu()}, {pool().allowed} of {os.cpu_count()} CPUs for this process",
         "vectors": f"{bits} bits: {bits // 32} float32, {bits // 64} float64",
         "threads": f"{pool().count}, {layer()}",
@@ -44,3 +46,23 @@ def vector_bits() -> int:
     """
     known = set(features().split(","))
     return next((bits for name, bits in VECTORS if f"+{name}" in known), 128)
+
+
+def libhdf5(version: tuple[int, int, int]) -> str:
+    """Which libhdf5 h5py works with, and a warning where it is one with known holes.
+
+    >>> libhdf5((2, 2, 0))
+    'libhdf5 2.2.0'
+    """
+    said = f"libhdf5 {'.'.join(map(str, version))}"
+    if version >= MENDED:
+        return said
+    known = f"before {'.'.join(map(str, MENDED))} it has published holes"
+    return f"{said}; WARNING: {known}: open no stranger's file with h5py (nf.load and nf.inspect read without it)"
+
+
+def _hdf5_version() -> tuple[int, int, int]:
+    import h5py  # reading needs none of it: what else of the library is imported stays without
+
+    major, minor, patch = h5py.version.hdf5_version_tuple
+    return major, minor, patch

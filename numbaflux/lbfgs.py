@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .compiled import compile as planned
+from .debug import cause
 from .history import History
 from .op import DTypeError, NonFiniteError, PlanError, expect
 from .optim import Descent, setup
@@ -48,7 +49,11 @@ def lbfgs(
     for name, value in (("iterations", iterations), ("memory", memory), ("tolerance", tolerance)):
         check(f"lbfgs.{name}", value)
     objective, history = Objective(loss, model, batch), History()
-    point = objective.first()
+    try:
+        point = objective.first()
+    except NonFiniteError as error:
+        error.args = (f"{error}{cause(loss, model, batch)}",)
+        raise
     try:
         for epoch in range(1, iterations + 1):
             if point.largest <= tolerance:

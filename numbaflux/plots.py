@@ -26,6 +26,7 @@ GRID = "#e4e6ea"
 REST = "#9aa0a6"  # of what has no colour of its own
 COLUMNS = 3  # panels side by side
 BARS = 12  # entries of a profile that are drawn
+LABELS = 50  # classes that have their names under their bars
 
 
 def figure(width: float, height: float) -> Figure:
@@ -150,6 +151,38 @@ def images(place: Figure | SubFigure, pictures: ArrayLike, titles: Sequence[str]
     for axes, picture, title in zip(grid.flat, np.asarray(pictures), titles, strict=False):
         axes.imshow(picture, cmap="gray_r")
         axes.set_title(title, fontsize=9, pad=3)
+
+
+def data(histograms: Mapping[str, tuple[Sequence[int], float, float]], classes: Mapping[str, int]) -> Figure:
+    """A histogram of each column, (counts, smallest, largest), on a logarithmic scale; and a bar for each class.
+
+    >>> fig = data({"x": ([1, 2, 1], 0.0, 3.0)}, {"cat": 3, "dog": 1})
+    >>> [len(axes.patches) for axes in fig.axes]
+    [3, 2]
+    """
+    panels = len(histograms) + bool(classes)
+    columns = max(1, min(panels, COLUMNS))
+    rows = max(1, -(-panels // columns))
+    fig = figure(4.2 * columns, 2.8 * rows)
+    places: Any = fig.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, (counts, low, high)) in zip(places, histograms.items(), strict=False):
+        width = (high - low) / len(counts)
+        starts = [low + i * width for i in range(len(counts))]
+        axes.bar(starts, counts, width=width or 1.0, align="edge", color=COLOURS[0])
+        axes.set_yscale("log")  # else a few that are far out are not seen
+        axes.set_ylim(bottom=0.5)
+        axes.set_title(name, fontsize=9)
+    if classes:
+        places[panels - 1].bar(list(classes), list(classes.values()), color=COLOURS[2])
+        places[panels - 1].set_title("samples of a class", fontsize=9)
+        places[panels - 1].tick_params(axis="x", rotation=90 if len(classes) > 12 else 0)
+        if len(classes) > LABELS:
+            places[panels - 1].set_xticks([])
+    for axes in places[:panels]:
+        _bare(axes)
+    for axes in places[panels:]:
+        axes.remove()
+    return fig
 
 
 def profile(families: Mapping[str, Sequence[tuple[int, float, float]]], entries: Mapping[str, float],

@@ -74,6 +74,7 @@ RULES: dict[str, dict[str, Range]] = {
     "ClipGlobalNorm": {"omega": RATE},
     "AccumGrad": {"n": Range(1, 2**53, open_high=True, whole=True)},
 }  # fmt: skip
+BYTES = Range(1, 2**62, open_high=True, whole=True)
 LENGTH = Range(1, 2**63, open_high=True, whole=True)
 SCHEDULES: dict[str, Range] = {
     "t": Range(1, math.inf),
@@ -146,6 +147,11 @@ RANGES: dict[str, Range] = {
     "randobs.n": COUNT,
     "slidingwindow.size": COUNT,
     "slidingwindow.stride": COUNT,
+    **{f"{reader}.max_bytes": BYTES for reader in ("csv", "hdf5", "idx", "npy", "npz", "wav")},
+    **{f"{reader}.max_ratio": Range(1, math.inf) for reader in ("idx", "npz")},
+    **{f"csv.{name}": BYTES for name in ("max_line", "max_columns", "max_rows")},
+    **{f"{reader}.max_pixels": BYTES for reader in ("image", "images")},
+    **{f"{reader}.size": Range(1, 2**16, open_high=True, whole=True) for reader in ("image", "images")},
     "oversample.fraction": Range(0, 1, open_low=True),
     "RandomFlip.p": Range(0, 1),
     "RandomCrop.pad": COUNT,
@@ -239,6 +245,8 @@ RANGES: dict[str, Range] = {
     "Embedding.n_in": COUNT,
     "Embedding.n_out": COUNT,
     "Embedding.padding_idx": Range(0, math.inf, whole=True),
+    "zoo.days": Range(1, 36_501, open_high=True, whole=True),
+    "zoo.limit": COUNT,
 }
 
 

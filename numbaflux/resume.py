@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import hdf5
-from .checkpoint import LAWFUL, MODEL, Builder, Path, architecture, below, lookup, metadata_of, naming, of_model
+from .checkpoint import (
+    HISTORY,
+    LAWFUL,
+    MODEL,
+    OPTIMISER,
+    Builder,
+    Functions,
+    Path,
+    architecture,
+    below,
+    lookup,
+    metadata_of,
+    naming,
+    of_model,
+)
 from .checkpoint import prepare as prepare_model
 from .events import Position, States, generators, restore, states
 from .hdf5_json import parse_json
@@ -23,7 +37,6 @@ from .ranges import check
 from .record import known
 from .saved_rules import load_optimiser, optimiser
 
-OPTIMISER, HISTORY = "optimiser.", "history"
 COUNTS = ("epoch", "batches", "batch", "sample")
 SUMS = ("total", "seconds")
 KEYS = {*COUNTS, *SUMS, "begun", "rng", "columns", "optimiser"}
@@ -144,12 +157,14 @@ def _columns(history: Sequence[Mapping[str, Any]]) -> tuple[list[str], np.ndarra
 # -------------------------------------------------------------------------------------------------------------- loading
 
 
-def load_checkpoint(path: Path, layers: Iterable[type] = (), functions: Iterable[Callable[..., Any]] = ()) -> Run:
+def load_checkpoint(
+    path: Path, layers: Iterable[type] = (), functions: Functions = (), *, sha256: str | None = None
+) -> Run:
     """The training in a file that Checkpoint or save_checkpoint wrote, to go on with.
 
-    layers, functions: your own that the model uses, as for nf.load. Nothing from the file is run. The generators stay
-    as they are until train(resume=...) or run.restore_rng. Raises FileFormatError for a file that is not whole, not a
-    checkpoint, or does not fit.
+    layers, functions: your own that the model uses; these and sha256 as for nf.load. Nothing from the file is run. The
+    generators stay as they are until train(resume=...) or run.restore_rng. Raises FileFormatError for a file that is
+    not whole, not a checkpoint, or does not fit.
 
     >>> import os, tempfile, numbaflux as nf
     >>> path = os.path.join(tempfile.mkdtemp(), "run.h5")
@@ -165,7 +180,7 @@ def load_checkpoint(path: Path, layers: Iterable[type] = (), functions: Iterable
     ([1, 2, 3, 4], 8)
     """
     named = lookup(layers, functions)
-    file = hdf5.read(path)
+    file = hdf5.read(path, sha256)
     with naming(path):
         tree = architecture(file)
         saved = saved_training(file)
@@ -196,8 +211,6 @@ def saved_training(file: hdf5.File) -> Saved:
     training = parse_json(file.documents["training"], "training")
     good = isinstance(training, dict) and set(training) == KEYS
     require(good, "training", ", ".join(sorted(KEYS)), training)
-    others = [n for n in file.tensors if n != HISTORY and not n.startswith((MODEL, OPTIMISER))]
-    require(not others, "the tensors", "of the model, the optimiser, and the history", others[:1])
     history = _history(training["columns"], file.tensors.get(HISTORY))
     return Saved(_position(training), _states(training["rng"], "training: rng"), history, training["optimiser"])
 

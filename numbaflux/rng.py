@@ -37,7 +37,8 @@ def as_shape(shape: int | Iterable[int], where: str) -> tuple[int, ...]:
     >>> as_shape(3, "example"), as_shape([2, 3], "example")
     ((3,), (2, 3))
     """
-    sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    given: Any = shape.tolist() if isinstance(shape, np.ndarray) else shape
+    sizes: tuple[int, ...] = tuple(given) if isinstance(given, Iterable) else (given,)
     whole = all(isinstance(size, Integral) and not isinstance(size, bool) and size >= 0 for size in sizes)
     expect(whole, where, "shape", "an integer or a tuple of integers, none negative", repr(shape), error=ShapeError)
     return tuple(int(size) for size in sizes)
@@ -49,7 +50,8 @@ def as_float_dtype(dtype: DTypeLike, where: str) -> np.dtype[Any]:
     >>> as_float_dtype(np.float32, "example")
     dtype('float32')
     """
-    known = [kind for kind in (np.float32, np.float64) if dtype is not None and dtype == np.dtype(kind)]
+    named = isinstance(dtype, str | type | np.dtype)
+    known = [kind for kind in (np.float32, np.float64) if named and dtype == np.dtype(kind)]
     expect(bool(known), where, "dtype", "np.float32 or np.float64", repr(dtype), error=DTypeError)
     return np.dtype(known[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,13 @@ def flatten(x: Any) -> Any:
     >>> flatten(np.ones((2, 3, 4), np.float32)).shape
     (2, 12)
     """
+    ndim = getattr(x, "ndim", 0)
+    expect(ndim > 0, "flatten", "x", "an array of one axis or more", f"{type(x).__name__} of {ndim}", error=ShapeError)
     return reshape(x, x.shape[0], math.prod(x.shape[1:]))
 
 
 def axis_in(axis: int, ndim: int, where: str) -> int:
+    expect(isinstance(axis, Integral), where, "axis", "an integer", type(axis).__name__, error=DTypeError)
     expect(-ndim <= axis < ndim, where, "axis", f"in {-ndim}..{ndim - 1}", axis, error=ShapeError)
     return axis % ndim
 

@@ -13,6 +13,7 @@ import numpy as np
 from .callbacks.checkpoint import Checkpoint
 from .compiled import compile as planned
 from .data import DataLoader
+from .debug import cause
 from .events import Event, Listeners, Position, States, generators, restore, states
 from .grad import withgradient
 from .history import FIXED, History
@@ -59,7 +60,8 @@ def train(
     SIGUSR1 and SIGTERM (a batch system's time limit) end it after the step, in the main thread: a Checkpoint writes the
     training as it stands, callbacks are told of the end, and SystemExit(75) is raised; without a Checkpoint, or where
     the disk fails, the exit code is 128 and the signal's number. A line on stderr says so.
-    Raises NonFiniteError where a loss or gradient is not finite; the parameters are those from before that step.
+    Raises NonFiniteError where a loss or gradient is not finite; the parameters are those from before that step, and
+    the error names the layer and operation where the first such value came up, as nf.debug.first_nonfinite finds it.
 
     >>> import numbaflux as nf
     >>> x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(64, 1)
@@ -75,8 +77,9 @@ def train(
     saving = savers(callbacks, opt_state.world)
     run = _found(resume, saving, model, opt_state, data)
     step = planned(loss, model, opt_state) if compile else _eager_step(loss, model, opt_state)
+    why = partial(cause, loss, model, world=opt_state.world)
     evaluate = Evaluation(loss, model, validation, metrics, data, compile, opt_state.world)
-    training = Training(step, evaluate, model, data, opt_state, listeners, saving, run)
+    training = Training(step, why, evaluate, model, data, opt_state, listeners, saving, run)
     first = opt_state.world is None or opt_state.world.rank == 0
     return training.run(epochs, reporter(progress and first, epochs, data, training.position.batches))
 
@@ -120,10 +123,11 @@ class Training:
     """Epochs of steps, and whoever is told of them."""
 
     def __init__(
-        self, step: Callable[..., Any], evaluate: Evaluation, model: Any, data: Iterable[Any], opt_state: OptState,
-        listeners: Listeners, savers: Sequence[Checkpoint], resume: Run | None,
+        self, step: Callable[..., Any], cause: Callable[..., str], evaluate: Evaluation, model: Any,
+        data: Iterable[Any], opt_state: OptState, listeners: Listeners, savers: Sequence[Checkpoint],
+        resume: Run | None,
     ) -> None:  # fmt: skip
-        self.step, self.evaluate, self.listeners = step, evaluate, listeners
+        self.step, self.cause, self.evaluate, self.listeners = step, cause, evaluate, listeners
         self.model, self.data, self.opt_state = model, data, opt_state
         self.saver, self.signals = next(iter(savers), None), Signals(opt_state.world)
         self.columns = ("epoch", "loss", *evaluate.columns, "seconds", "samples_per_second")
@@ -202,7 +206,8 @@ class Training:
             try:
                 value = _loss(step(*part) if isinstance(part, tuple) else step(part))
             except NonFiniteError as error:
-                error.args = (f"train: epoch {epoch}, batch {batch}: {error}",)
+                why = self.cause(part if isinstance(part, tuple) else (part,))
+                error.args = (f"train: epoch {epoch}, batch {batch}: {error}{why}",)
                 raise
             size = _size(part)
             samples += size

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from . import digests
 from .build import What
 from .lowering import Build, argument
 from .native import named, native, runner_entries
@@ -47,7 +48,7 @@ def entries() -> dict[str, What]:
     asked = {(e.kernel, e.signature) for b in builds for e in b.entries}
     asked |= {("check.finite", ("i8:1", f"f{d.itemsize}:1")) for d in FLOATS}
     asked |= {("check.finite_one", ("i8:1", f"f{d.itemsize}:1", "i")) for d in FLOATS}
-    asked |= {("check.flags", ("i8:1", "i8:1", "i")), ("random.advance", ("u8:1", "i"))}
+    asked |= {("check.flags", ("i8:1", "i8:1", "i")), ("random.advance", ("u8:1", "i")), digests.KERNEL}
     return dict(named(*pair) for pair in asked) | runner_entries()
 
 

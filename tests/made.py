@@ -2,14 +2,19 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import numbaflux as nf
 from numbaflux import schedules as S
 from numbaflux.optim import RULES, TRANSFORMS
-from numbaflux.ranges import EPS, check
+from numbaflux.ranges import EPS, RANGES, check
 from numbaflux.slurm import Job
+from numbaflux.zoo.dates import lifetime
+from numbaflux.zoo.fetch import check_size
+from numbaflux.zoo.index import Entry
+from tests.data.readers import files
 
 X, Y = nf.Generator(0).normal((8, 3)), nf.Generator(1).normal((8, 2))
 LABELS = np.arange(8) % 2
@@ -23,6 +28,12 @@ def trained():
 
 
 TRAINED, WORLD = trained(), nf.distributed.init()
+SMALL = {
+    "csv": b"1,2\n3,4\n", "idx": files.idx(np.arange(3, dtype=np.uint8)),
+    "hdf5": files.profile(x=np.zeros(2)), "image": files.picture(files.PIXELS[:2, :2]),
+    "npy": files.npy(np.zeros(2)), "npz": files.npz(x=np.zeros(2)), "wav": files.sound(np.zeros((3, 1), int), 2),
+}  # fmt: skip
+READ = [name for name in RANGES if name.partition(".")[0] in (*SMALL, "images") and name != "csv.max_rows"]
 RECURRENT = ("RNN", "LSTM", "GRU", "GRUv3")
 CELLS = [f"{name}Cell" for name in RECURRENT]
 
@@ -36,6 +47,23 @@ def saved(epoch):
 def lbfgs(**numbers):
     """Of the parabola of one weight: no number makes it long."""
     return nf.lbfgs(lambda m: (m["w"] ** 2).sum(), {"w": np.ones(1)}, **numbers)
+
+
+def reads(name):
+    """A call of a reader on a small file, below a folder of a class; the number is the argument called so."""
+    reader, argument = name.split(".")
+    form = "image" if reader == "images" else reader
+
+    def call(x):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "class", "x.png")
+            path.parent.mkdir()
+            path.write_bytes(SMALL[form])
+            options = {"header": False} if form == "csv" else {"size": (2, 2)} if form == "image" else {}
+            options[argument] = (2, x) if argument == "size" else x
+            return getattr(nf.data, reader)(folder if reader == "images" else path, **options)
+
+    return call
 
 
 def unless_none(name, call):
@@ -135,6 +163,8 @@ MAKE = {
     "EmbeddingBag.n_out": lambda x: nf.EmbeddingBag(1, x),
     "Embedding.n_in": lambda x: nf.Embedding(x, 1),
     "Embedding.n_out": lambda x: nf.Embedding(1, x),
+    "zoo.days": lifetime,
+    "zoo.limit": lambda x: check_size(Entry("a", "1.0.0", {}, "", {}, "", ""), x),
     "Embedding.padding_idx": unless_none("Embedding.padding_idx", lambda x: nf.Embedding(9, 1, padding_idx=x)),
     "init.timeout": lambda x: nf.distributed.init(timeout=x),
     **{
@@ -200,6 +230,8 @@ MAKE = {
     "make_sin.stop": lambda x: nf.datasets.make_sin(1, stop=x),
     "rescale.eps": lambda x: nf.rescale(X, eps=x),
     "randobs.n": unless_none("randobs.n", lambda x: nf.randobs(X, x)),
+    **{name: reads(name) for name in READ},
+    "csv.max_rows": unless_none("csv.max_rows", reads("csv.max_rows")),
     "slidingwindow.size": lambda x: nf.slidingwindow(X, x),
     "slidingwindow.stride": lambda x: nf.slidingwindow(X, 2, x),
     "oversample.fraction": lambda x: nf.oversample(X, LABELS, x),
@@ -292,6 +324,8 @@ NARROW = {
     **{f"{layer}.layers": (1, 5) for layer in RECURRENT},
     "topk.k": (1, 8), **{f"make_{f}.n": (1, 50) for f in ("moons", "spiral", "sin")},
     "chunk.n": (1, 8), "randobs.n": (1, 50), "slidingwindow.size": (1, 8),
+    **{name: (1, 30) if name.endswith(".size") else (16, 2**62 - 1) for name in READ if "ratio" not in name},
+    "npz.max_ratio": (3, 1e300),
     "top_k_accuracy.k": (1, 2),
     "stft.n_fft": (1, 50), "stft.hop_length": (1, 50), "istft.n_fft": (1, 50),
     "istft.hop_length": (1, 8), "istft.original_length": (1, 16), "spectrogram.pad": (0, 50),

@@ -15,7 +15,7 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    ("op", "ranges", "objects", "build", "native", "lowering", "lanes", "schedule", "pace", "files", "flops"),
+    (*"op ranges objects build native digests lowering lanes schedule pace files flops".split(),),
     ("ops",),
     ("device", "tree", "rng"),
     (
@@ -27,12 +27,12 @@ LEVELS = (
     ("layers", "losses", "init", "optim"),
     ("fixed", "program", "compiled", "warm"),
     (
-        *"data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
-        *"models precision walk autosize checkpoint contents convert distributed".split(),
+        *"plots history data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
+        *"models precision walk autosize checkpoint contents privacy convert distributed".split(),
     ),
     (
-        *"plots profile history events progress saved_rules resume callbacks train lbfgs".split(),
-        *"record adopt newest preemption".split(),
+        *"profile events progress saved_rules resume callbacks train lbfgs".split(),
+        *"record adopt newest preemption debug zoo".split(),
     ),
     ("__init__",),
     ("info", "doctor", "predict", "slurm", "cli", "__main__"),
@@ -43,17 +43,23 @@ LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 OWNERS = {
     "numba": ("kernels", "build"),
     "llvmlite": ("kernels", "build", "native", "info"),
-    "h5py": ("hdf5",),
+    "h5py": ("hdf5", "convert", "data", "info"),
     "tqdm": ("progress",),
     "safetensors": ("convert",),
     "tensorboardX": ("callbacks",),
     "matplotlib": ("plots",),
     "sklearn": ("data",),
     "mpi4py": ("distributed",),
+    "PIL": ("data",),
+    "cryptography": ("zoo",),
+    "model_signing": ("zoo",),
 }
 KERNELS_IMPORT = ("math", "operator", "time", "numpy", "numba", "llvmlite")
 # `import numbaflux` takes none of these.
-LATE = ("numba", "h5py", "matplotlib", "mpi4py", "safetensors", "sklearn", "tensorboardX", "torch")
+LATE = (
+    *"numba h5py matplotlib mpi4py PIL safetensors sklearn tensorboardX torch".split(),
+    *"model_signing cryptography ssl numbaflux.zoo".split(),
+)
 
 CORE, CORE_LINES = ("op", "trace", "run", "plan", "native", "grad"), 1500
 FILE_LINES, FUNCTION_LINES, KERNEL_LINES = 400, 40, 80

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -257,3 +258,27 @@ def test_load_into_a_read_only_model(tmp_path):
     with raises(nf.DeviceError, "load_into: b must be writeable in the model, got a read-only array"):
         nf.load_into(model, tmp_path / "m.h5")
     assert not model["a"].any()
+
+
+def test_a_model_takes_the_memory_of_its_file(tmp_path):
+    """Nothing is held twice; what was loaded can be written to, each array alone, and trains."""
+    nf.save(tmp_path / "m.h5", nf.Chain(nf.Dense(1024, 1024), nf.Dense(1024, 8)))
+    size = (tmp_path / "m.h5").stat().st_size
+    tracemalloc.start()
+    model, other = nf.load(tmp_path / "m.h5"), nf.load(tmp_path / "m.h5")
+    assert tracemalloc.get_traced_memory()[1] < 2 * size + (2 << 20)
+    tracemalloc.stop()
+    kept = model[1].weight.copy()
+    model[0].weight[...], model[0].bias[...] = 3, 4
+    assert np.array_equal(model[1].weight, kept) and not (other[0].weight == 3).any()
+    step = nf.compile(lambda m, x: (m(x) ** 2).mean(), other, nf.setup(nf.Adam(), other))
+    before = other[1].weight.copy()
+    step(np.ones((2, 1024), np.float32))
+    assert not np.array_equal(other[1].weight, before)
+
+
+def test_the_model_of_a_training_does_not_hold_the_rest(tmp_path):
+    model = nf.Dense(3, 2)
+    nf.save_checkpoint(tmp_path / "run.h5", model, nf.setup(nf.Adam(), model))
+    found = nf.load(tmp_path / "run.h5")
+    assert found.weight.base is None and found.weight.flags.writeable

@@ -42,7 +42,7 @@ X = np.random.default_rng(0).normal(size=(5, 3))
 # ---------------------------------------------------------------- help and wrong words
 
 
-COMMANDS = ["info", "doctor", "inspect", "predict", "profile", "convert", "cache", "slurm"]
+COMMANDS = ["info", "doctor", "inspect", "predict", "profile", "convert", "cache", "slurm", "zoo"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])

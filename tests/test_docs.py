@@ -15,7 +15,7 @@ from tests.sources import ROOT, library
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")]
 PAGES += sorted((ROOT / "docs").glob("**/*.md"))
-LANGUAGES = ("python", "sh", "text", "json", "ini")  # a block must name one, so that no Python hides in a bare fence
+LANGUAGES = "python sh text json ini mermaid".split()  # a block must name one, so that no Python hides in a bare fence
 NOT_RUN = re.compile(r"<!--\s*not run:(.*)-->")
 
 
@@ -48,13 +48,15 @@ def run(page: Path, text: str) -> None:
     namespace = {"__name__": "__main__"}
     for block in blocks(text):
         if block.language == "python" and block.reason is None:
-            exec(compile("\n" * block.line + block.code, page, "exec"), namespace)
+            exec(compile("\n" * block.line + block.code, page, "exec"), namespace)  # noqa: S102  # the samples of our own pages
 
 
 @pytest.fixture
 def empty_folder(tmp_path, monkeypatch):
-    """Samples write their files where nothing else is; plots open no window."""
+    """Samples write their files where nothing else is, trusted keys too; plots open no window."""
     monkeypatch.chdir(tmp_path)
+    for kind in ("CONFIG", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
     monkeypatch.setenv("MPLBACKEND", "agg")
 
 

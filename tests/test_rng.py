@@ -74,7 +74,7 @@ def test_a_draw_takes_one_count_and_does_not_depend_on_the_draws_before(draw):
     assert draw(g).tobytes() == results[1].tobytes()
 
 
-COPIES = [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g)), lambda g: Generator(*g.state)]
+COPIES = [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g)), lambda g: Generator(*g.state)]  # noqa: S301  # of objects made here
 
 
 @pytest.mark.parametrize("copier", COPIES)

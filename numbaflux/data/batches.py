@@ -85,8 +85,8 @@ def rpad_constant(x: Any, n: Any, value: float = 0, dims: Any = None) -> Any:
     array = x if isinstance(x, Value) else np.asarray(x)
     expect(_holds(array.dtype, value), "rpad_constant", "value", f"a number of {array.dtype}", repr(value),
            error=DTypeError)  # fmt: skip
-    given = range(array.ndim) if dims is None else [dims] if isinstance(dims, Integral) else dims
-    axes = [axis_in(int(a), array.ndim, "rpad_constant") for a in given]
+    given = range(array.ndim) if dims is None else dims if isinstance(dims, list | tuple) else [dims]
+    axes = [axis_in(a, array.ndim, "rpad_constant") for a in given]
     lengths = [n] * len(axes) if isinstance(n, Integral) and not isinstance(n, bool) else n
     good = isinstance(lengths, list | tuple) and len(lengths) == len(axes) == len(set(axes))
     good = good and all(isinstance(k, Integral) and int(k) >= 0 for k in lengths)

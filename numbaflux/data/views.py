@@ -151,7 +151,10 @@ def groupobs(f: Callable[[Any], Hashable], data: Any) -> dict[Any, Any]:
     _function("groupobs", f)
     groups: dict[Any, list[int]] = {}
     for i in range(numobs(data, "groupobs")):
-        groups.setdefault(f(sample(data, i)), []).append(i)
+        key = f(sample(data, i))
+        expect(isinstance(key, Hashable), "groupobs", "f", "a function whose results can be keys of a dict",
+               type(key).__name__, error=DTypeError)  # fmt: skip
+        groups.setdefault(key, []).append(i)
     return {key: pick(data, np.array(index)) for key, index in groups.items()}
 
 

@@ -74,7 +74,7 @@ def found() -> Found:
 def found_alone() -> Found:
     """The same without a launcher: in a child, as some libraries end a process in which they cannot start."""
     command = [sys.executable, "-m", "numbaflux.distributed.probe"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=ALONE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ALONE, check=False)  # noqa: S603  # this Python, words of ours
     if done.returncode:
         last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
         raise RuntimeError(f"exit code {done.returncode}: {last[:200]}")

@@ -73,7 +73,7 @@ def padded(b: Build, x: Buf, before: int, behind: int) -> Buf:
     wide, n, lines = w + before + behind, x.shape[0], math.prod(outer)
     out = b.temp((*outer, wide, c), x.dtype)
     rows = lines if n < FEW else n
-    block = elements_block(rows, out.size // rows) if n < FEW else image_block(n, per_sample(out))
+    block = elements_block(rows, out.size // max(rows, 1)) if n < FEW else image_block(n, per_sample(out))
     b.add("move.place", cut(out, lines, wide, c, write=True), cut(x, lines, w, c), Int(before), Int(1),
           rows=rows, block=block)  # fmt: skip
     return out

@@ -83,7 +83,7 @@ class Sizes:
         nbytes = self.hidden * self.columns * self.itemsize
         rows = TILE * (1 + (nbytes > LARGE) + 2 * (nbytes > 8 * LARGE))
         worth = -(-(self.features + self.hidden) // (2 * self.steps))
-        return min(self.n, up(max(rows, worth, -(-self.n // TILES)), TILE))
+        return max(1, min(self.n, up(max(rows, worth, -(-self.n // TILES)), TILE)))
 
     @property
     def tiles(self) -> int:

@@ -213,7 +213,7 @@ EACH = [nf.EMA(CHAIN, 0.5), nf.MixedPrecision(CHAIN, "bfloat16"), nf.EMA(nf.Mixe
 
 @pytest.mark.parametrize("rule", EACH, ids=str)
 def test_they_are_records_with_the_numbers_of_what_they_hold(rule):
-    assert copy.deepcopy(rule) == rule == pickle.loads(pickle.dumps(rule)) and hash(rule) == hash(copy.copy(rule))
+    assert copy.deepcopy(rule) == rule == pickle.loads(pickle.dumps(rule)) and hash(rule) == hash(copy.copy(rule))  # noqa: S301  # of objects made here
     assert rule != nf.EMA(nf.Adam()) and rule.eta in (0.1, 0.001)
     with pytest.raises(AttributeError, match=f"^{type(rule).__name__}: no member has nothing$"):
         _ = rule.nothing

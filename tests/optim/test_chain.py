@@ -179,7 +179,7 @@ def test_a_chain_is_a_record_with_the_numbers_of_its_members():
     one = nf.OptimiserChain(nf.WeightDecay(0.1), nf.ClipNorm(1.0), nf.AdamW(0.2, decay=0.3))
     assert one.eta == 0.2 and one.omega == 1.0 and one.decay == 0.3, "of the last that has it"
     assert one == nf.OptimiserChain(*one.rules) != nf.OptimiserChain(*one.rules[1:]) and hash(one) == hash(one)
-    assert copy.deepcopy(one) == one == pickle.loads(pickle.dumps(one))
+    assert copy.deepcopy(one) == one == pickle.loads(pickle.dumps(one))  # noqa: S301  # of objects made here
     assert repr(chain(nf.AccumGrad(4))) == "OptimiserChain(AccumGrad(n=4), Descent(eta=1.0))"
     with pytest.raises(AttributeError, match="^OptimiserChain: no member has rho$"):
         _ = one.rho
