@@ -4,13 +4,15 @@ ARGS ?=
 BIN = .venv/bin
 TOOLS = .venv-security/bin
 
-.PHONY: help quickstart test test-mpi test-slurm long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
+.PHONY: help quickstart test test-mpi test-slurm test-cuda gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
 	@echo "make test         every test (ARGS='...' goes to pytest)"
 	@echo "make test-mpi     only the tests of several ranks: MPICH, Open MPI, two hosts (root and iproute2)"
 	@echo "make test-slurm   only the tests under a Slurm of two nodes on this machine (Slurm and munge)"
+	@echo "make test-cuda    only the tests of GPUs' kernels, without a GPU: simulated, and as machine code"
+	@echo "make gpu-check    on a machine with a GPU: every operation checked and timed (ARGS='--out FILE')"
 	@echo "make long         every test, the long ones too"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite the sources"
@@ -29,7 +31,7 @@ help:
 	@echo "make sbom         dist/numbaflux.cdx.json: what numbaflux runs with, and what is inside of those wheels"
 	@echo "make dist         source archive and wheel, the same bytes from the same commit"
 	@echo "make locks        write .ci/locks from setup.cfg (ARGS=--upgrade: the newest of everything)"
-	@echo "make clean        remove .venv, .venv-peers, .venv-security, builds and caches"
+	@echo "make clean        remove .venv and its likes, builds and caches"
 
 quickstart: .venv/installed
 	$(BIN)/python examples/digits.py
@@ -38,6 +40,13 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(BIN)/numbaflux cache warm
 	$(BIN)/python -m pytest $(ARGS)
+
+test-cuda: .venv/installed .venv-cuda/installed
+	$(BIN)/numbaflux cache warm
+	$(BIN)/python -m pytest tests/cuda $(ARGS)
+
+gpu-check: .venv-cuda/installed
+	.venv-cuda/bin/python benchmarks/gpu/check.py $(ARGS)
 
 test-mpi test-slurm: .venv/installed
 	$(BIN)/numbaflux cache warm
@@ -126,7 +135,7 @@ locks: | .venv/installed
 	$(BIN)/python .ci/lock.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peers .venv-security build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf .venv .venv-cuda .venv-peers .venv-security build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: an environment is made anew when what it is made from changes. Packages come from the locks, each file
@@ -140,12 +149,15 @@ TORCH = PyTorch for CPUs lies on an index of its own: name that in PIP_EXTRA_IND
 .venv/installed: EXTRAS = dev,examples,fuzz
 .venv-peers/installed: LOCK = peers
 .venv-peers/installed: EXTRAS = peers
+.venv-cuda/installed: LOCK = cuda
+.venv-cuda/installed: EXTRAS = cuda,disassemblers
 .venv-security/installed: LOCK = security
 .venv-security/installed: EXTRAS = security
 .venv/installed: setup.cfg pyproject.toml .ci/locks/dev.txt
 .venv-peers/installed: setup.cfg pyproject.toml .ci/locks/peers.txt
+.venv-cuda/installed: setup.cfg pyproject.toml .ci/locks/cuda.txt
 .venv-security/installed: .ci/locks/security.txt
-.venv/installed .venv-peers/installed .venv-security/installed:
+.venv/installed .venv-cuda/installed .venv-peers/installed .venv-security/installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 16))' || \
 		{ echo "numbaflux needs Python 3.11 to 3.15, and $(PYTHON) is not one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Making $(@D) (a minute or two) ..."

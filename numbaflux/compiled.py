@@ -14,7 +14,7 @@ from .constants import without_constants
 from .fixed import fixed as as_fixed
 from .grad import backward, differentiable, scalar_loss
 from .instance import STAGED, Instance
-from .lowering import Array, Buf, Num, Storage, argument, cut, samples, whole
+from .lowering import CPU, Array, Buf, Num, Storage, argument, cut, samples, whole
 from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
 from .optim.state import OptState
 from .plan import Plan
@@ -29,6 +29,8 @@ KEPT = 16  # plans a compiled function keeps, by the shapes of its arguments
 
 class Compiled:
     """A function with its plans, by the shapes of its arguments."""
+
+    target = CPU
 
     def __init__(self, f: Callable[..., Any], fixed: bool = False) -> None:
         self.f, self.fixed = f, fixed
@@ -119,7 +121,7 @@ class Predictor(Planned):
         differs = same_tape(tape(outs + changed(session)), tape(flat_results(again) + changed(other)))
         expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        program = Program()
+        program = Program(owner.target)
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         program.results(list(zip(outs, targets, strict=True)), session)
@@ -183,7 +185,7 @@ class StepProgram(Planned):
         differs = same_tape(tape([loss, *outs, *changed(session)]), again)
         expect(not differs, "compile", "loss", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        program = self.keep = Program()
+        program = self.keep = Program(owner.target)
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
         share = 1.0 if self.state.spread is None else self.state.spread.share
         seed = np.full(loss.shape, share, loss.dtype)

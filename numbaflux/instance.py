@@ -117,20 +117,14 @@ class Instance:
         for a in e.args:
             if isinstance(a, Array):
                 words = self._array(a, e.rows, block, worker, row.ctypes.data + 8 * at)
-            elif isinstance(a, Int):
-                words = [a.start, a.per_row * block]
-            elif isinstance(a, Block):
-                words = [block, 0]
             else:
-                words = [number_bits(a)]
+                words = number_words(a, block)
             row[at : at + len(words)] = words
             at += len(words)
         return row
 
     def _array(self, a: Array, rows: int, block: int, worker: int, word: int) -> list[int]:
         s, plan = a.buf.storage, self.plan
-        item = a.buf.dtype.itemsize
-        move = (a.stride(rows) * block + a.per_tile) * item
         if s.kind == "argument":
             self.patches.append((word, s.number, a.buf.offset))
             start = 0
@@ -138,9 +132,7 @@ class Instance:
             start = s.array.ctypes.data
         else:
             start = self.memory.address(s, worker)
-            move = 0 if id(s) in plan.private else move
-        start += a.buf.offset
-        return [start, move, a.shape[0] if a.shape else 1, a.lead(rows, block), *a.shape[1:]]
+        return array_words(a, rows, block, start, id(s) not in plan.private)
 
     def _cuts(self, waves: list[Wave]) -> tuple[list[tuple[int, int]], list[list[Host]]]:
         """The waves of each native call, all in one unless the work takes long; and what Python does before each, the
@@ -228,6 +220,17 @@ class Instance:
         interpret(self.plan.groups, first, last, self.first, self.status)
 
 
-def number_bits(a: Num) -> int:
-    """The bits of a number, as the word that a row holds."""
-    return int(np.array(a.value, a.dtype).view(np.int32 if a.dtype.itemsize == 4 else np.int64)[()])
+def array_words(a: Array, rows: int, block: int, start: int, shared: bool = True) -> list[int]:
+    """The words of an array whose storage begins at `start`; of memory that each worker has for itself, tiles begin
+    where it begins."""
+    move = (a.stride(rows) * block + a.per_tile) * a.buf.dtype.itemsize if shared else 0
+    return [start + a.buf.offset, move, a.shape[0] if a.shape else 1, a.lead(rows, block), *a.shape[1:]]
+
+
+def number_words(a: Int | Block | Num, block: int) -> list[int]:
+    """The words of an argument that is no array."""
+    if isinstance(a, Int):
+        return [a.start, a.per_row * block]
+    if isinstance(a, Block):
+        return [block, 0]
+    return [int(np.array(a.value, a.dtype).view(np.int32 if a.dtype.itemsize == 4 else np.int64)[()])]

@@ -177,10 +177,24 @@ class Entry:
         return [a for a in self.args if isinstance(a, Array)]
 
 
+class Target(NamedTuple):
+    """What a plan's kernels run on, as far as lowering cares."""
+
+    lanes: bool  # whether 16 samples side by side pay where channels are few: vectors are full then
+    panels: bool  # whether matrices are packed for caches
+    rows: int  # of a product a tile; 0: by its sizes
+    pads: bool  # whether columns of zeros stand around images in memory
+    positions: int  # queries or keys of an attention a tile; 0: by its sizes, with memory for its scores
+
+
+CPU, GPU = Target(True, True, 0, True, 0), Target(False, False, 128, False, 64)
+
+
 @dataclass
 class Build:
     """Collects the entries of a plan; `status` is the plan's status word and its detail."""
 
+    target: Target = CPU
     entries: list[Entry] = field(default_factory=list)
     aliases: dict[int, Buf] = field(default_factory=dict)
     lanes: dict[tuple[int, int], Buf] = field(default_factory=dict)  # (storage, offset) -> the same in lanes

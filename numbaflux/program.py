@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .hook import HOOK
-from .lowering import Buf, Build, Int, Origin, argument, as_buf, cut, elements_block, leading, whole
+from .lowering import CPU, Buf, Build, Int, Origin, Target, argument, as_buf, cut, elements_block, leading, whole
 from .onehot import OneHot
 from .op import Spec
 from .ops.elementwise import RELU
@@ -25,8 +25,8 @@ ALIASES = {CHECKPOINT, COPY, HOOK, LATE, RESHAPE, STOP}
 class Program:
     """The plan of a function for some shapes: which buffer each Value is, where results go."""
 
-    def __init__(self) -> None:
-        self.build = Build()
+    def __init__(self, target: Target = CPU) -> None:
+        self.build = Build(target)
         self.bufs: dict[int, Buf] = {}
         self.memory: dict[int, Buf] = {}
         self.placed: set[int] = set()

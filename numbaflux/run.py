@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .lowering import Build, argument
+from .lowering import CPU, Build, Target, argument
 from .op import DTypeError, Op, Spec, expect
 from .plan import Plan
 
@@ -32,13 +32,15 @@ def array_of(x: Any, where: str) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4096)
-def planned(op: Op, specs: Specs, attrs: tuple[tuple[str, Any], ...], text: str) -> tuple[Plan, tuple[Spec, ...], int]:
+def planned(
+    op: Op, specs: Specs, attrs: tuple[tuple[str, Any], ...], text: str, target: Target = CPU
+) -> tuple[Plan, tuple[Spec, ...], int]:
     """The plan of one call, its outputs, and the input that the output is only another view of (-1: none).
 
     text is attrs in words, by which the cache tells 0.0 from -0.0.
     """
     out_specs = outputs(op, specs, dict(attrs))
-    build = Build()
+    build = Build(target)
     outs = [argument(spec, i) for i, spec in enumerate(out_specs)]
     ins = [None if s is None else argument(s, len(outs) + i) for i, s in enumerate(specs)]
     op.lower(build, outs[0] if len(outs) == 1 else outs, *ins, **dict(attrs))

@@ -15,11 +15,11 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    (*"op ranges objects build native digests lowering lanes schedule pace files flops".split(),),
+    (*"op ranges objects build native cubin digests lowering lanes schedule pace files flops".split(),),
     ("ops",),
     ("device", "tree", "rng"),
     (
-        *"memory interpreter instance plan constants run trace session shapes onehot".split(),
+        *"memory interpreter instance plan launches bound constants run trace session shapes onehot".split(),
         *"functions noise activations attention windows padding resize operators".split(),
         *"indexing batched folding sampling audio".split(),
     ),
@@ -41,8 +41,9 @@ LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 
 # Packages outside the standard library, and the parts that may import them; NumPy is everybody's.
 OWNERS = {
-    "numba": ("kernels", "build"),
-    "llvmlite": ("kernels", "build", "native", "info"),
+    "numba": ("kernels", "build", "cubin"),
+    "llvmlite": ("kernels", "build", "cubin", "native", "info"),
+    "cuda": ("device",),
     "h5py": ("hdf5", "convert", "data", "info"),
     "tqdm": ("progress",),
     "safetensors": ("convert",),
@@ -54,7 +55,7 @@ OWNERS = {
     "cryptography": ("zoo",),
     "model_signing": ("zoo",),
 }
-KERNELS_IMPORT = ("math", "operator", "time", "numpy", "numba", "llvmlite")
+KERNELS_IMPORT = ("collections", "math", "operator", "time", "typing", "numpy", "numba", "llvmlite")
 # `import numbaflux` takes none of these.
 LATE = (
     *"numba h5py matplotlib mpi4py PIL safetensors sklearn tensorboardX torch".split(),
@@ -68,7 +69,7 @@ PICKLING = (  # mpi4py's calls of whole objects; those of buffers begin with a c
     "send recv isend irecv bsend ssend sendrecv bcast gather scatter allgather alltoall reduce allreduce scan exscan"
 ).split()
 BANNED_FILES = ("utils.py", "util.py", "helpers.py", "helper.py", "base.py")
-OWN_TEST_FOLDERS = ("reference", "mpi", "slurm", "fuzz")
+OWN_TEST_FOLDERS = ("reference", "mpi", "slurm", "fuzz", "cuda")
 SOURCES = ("numbaflux", "kernels", "examples", "benchmarks")
 LONG = re.compile(r"#\s*long:\s*\S")
 

@@ -5,7 +5,7 @@ import pytest
 
 import numbaflux as nf
 from numbaflux import instance as module
-from numbaflux.instance import STAGED, Instance, number_bits
+from numbaflux.instance import STAGED, Instance, number_words
 from numbaflux.lowering import Num
 from numbaflux.native import native
 
@@ -166,4 +166,4 @@ def test_nothing_is_cut_off_when_there_is_nothing_to_run():
     [(1.0, "f4", 0x3F800000), (-2.0, "f8", -0x4000000000000000), (-0.0, "f4", -(2**31)), (0.1, "f4", 0x3DCCCCCD)],
 )
 def test_bits_of_a_number(value, dtype, bits):
-    assert number_bits(Num(value, np.dtype(dtype))) == bits
+    assert number_words(Num(value, np.dtype(dtype)), 1) == [bits]

@@ -5,14 +5,11 @@ beta1**steps, beta2**steps, whether it waits for more gradients), then what it i
 vector, changed in place.
 """
 
+from .. import hyper as H
 from ..jit import bits64, from_bits64, kernel, sqrt
 from ..scalar import inlined, maximum, minimum, pow, sign
 from .reduce import BLOCK, lane_sum, part, stack
 
-(
-    STEP, POWER1, POWER2, BETA1, BETA2, WAIT, ETA, EPS, DECAY, ETA_DECAY, SIGN_DECAY, TAKE, AHEAD, BELIEF, RECTIFY,
-    ELL1, ELL2, GAMMA1, GAMMA2, DELTA, OMEGA, P, FACTOR, N, SIZE, RATE, KEEP, GIVE, DROP, LEAST_NORMAL, GRID, LARGEST,
-) = range(32)  # fmt: skip
 LEAST, MOST = 1e-200, 1e200  # sums of powers as they are; else relative to the largest element
 TINY = 1e-300
 
@@ -20,13 +17,13 @@ TINY = 1e-300
 @inlined
 def count(p, hyper):
     """How many elements a rule goes through: none while it waits for more gradients."""
-    return p.size if hyper[WAIT] == 0.0 else 0
+    return p.size if hyper[H.WAIT] == 0.0 else 0
 
 
 @kernel
 def descent(p, g, hyper):
     """p -= eta g"""
-    eta = p.dtype.type(hyper[ETA])
+    eta = p.dtype.type(hyper[H.ETA])
     for i in range(count(p, hyper)):
         p[i] -= eta * g[i]
 
@@ -34,8 +31,8 @@ def descent(p, g, hyper):
 @kernel
 def momentum(p, v, g, hyper):
     """v = rho v + eta g; p -= v (rho is beta1); ahead, which is Nesterov's: p -= rho v + eta g"""
-    eta, rho = p.dtype.type(hyper[ETA]), p.dtype.type(hyper[BETA1])
-    if hyper[AHEAD] != 0.0:
+    eta, rho = p.dtype.type(hyper[H.ETA]), p.dtype.type(hyper[H.BETA1])
+    if hyper[H.AHEAD] != 0.0:
         for i in range(count(p, hyper)):
             step = eta * g[i]
             v[i] = rho * v[i] + step
@@ -50,7 +47,7 @@ def momentum(p, v, g, hyper):
 def rmsprop(p, q, g, hyper):
     """q = rho q + take g**2; p -= eta g / (sqrt(q) + eps) (rho is beta1)"""
     t = p.dtype.type
-    eta, rho, take, eps = t(hyper[ETA]), t(hyper[BETA1]), t(hyper[TAKE]), t(hyper[EPS])
+    eta, rho, take, eps = t(hyper[H.ETA]), t(hyper[H.BETA1]), t(hyper[H.TAKE]), t(hyper[H.EPS])
     for i in range(count(p, hyper)):
         q[i] = rho * q[i] + take * (g[i] * g[i])
         p[i] -= eta * g[i] / (sqrt(q[i]) + eps)
@@ -60,7 +57,7 @@ def rmsprop(p, q, g, hyper):
 def rmsprop_centred(p, q, mean, g, hyper):
     """As rmsprop with the variance, q - mean**2, under the root; rounding must not make it negative."""
     t = p.dtype.type
-    eta, rho, take, eps, none = t(hyper[ETA]), t(hyper[BETA1]), t(hyper[TAKE]), t(hyper[EPS]), t(0)
+    eta, rho, take, eps, none = t(hyper[H.ETA]), t(hyper[H.BETA1]), t(hyper[H.TAKE]), t(hyper[H.EPS]), t(0)
     for i in range(count(p, hyper)):
         q[i] = rho * q[i] + take * (g[i] * g[i])
         mean[i] = rho * mean[i] + take * g[i]
@@ -71,7 +68,7 @@ def rmsprop_centred(p, q, mean, g, hyper):
 def adadelta(p, acc, delta, g, hyper):
     """acc = rho acc + take g**2; d = g sqrt((delta + eps) / (acc + eps)); delta = rho delta + take d**2; p -= d"""
     t = p.dtype.type
-    rho, take, eps = t(hyper[BETA1]), t(hyper[TAKE]), t(hyper[EPS])
+    rho, take, eps = t(hyper[H.BETA1]), t(hyper[H.TAKE]), t(hyper[H.EPS])
     for i in range(count(p, hyper)):
         acc[i] = rho * acc[i] + take * (g[i] * g[i])
         d = g[i] * sqrt((delta[i] + eps) / (acc[i] + eps))
@@ -82,7 +79,7 @@ def adadelta(p, acc, delta, g, hyper):
 @inlined
 def corrections(hyper):
     """1 - beta1**t and 1 - beta2**t at step t."""
-    return 1.0 - hyper[POWER1] * hyper[BETA1], 1.0 - hyper[POWER2] * hyper[BETA2]
+    return 1.0 - hyper[H.POWER1] * hyper[H.BETA1], 1.0 - hyper[H.POWER2] * hyper[H.BETA2]
 
 
 @kernel
@@ -90,10 +87,10 @@ def adam(p, m, v, g, hyper):
     """Kingma and Ba 2015, algorithm 1; with decay Loshchilov and Hutter 2019: p -= eta m^ / (sqrt(v^) + eps) +
     decay p."""
     t = p.dtype.type
-    beta1, beta2, eps, one = t(hyper[BETA1]), t(hyper[BETA2]), t(hyper[EPS]), t(1)
-    keep = t(1.0 - hyper[DECAY] - hyper[ETA] * hyper[ETA_DECAY])
+    beta1, beta2, eps, one = t(hyper[H.BETA1]), t(hyper[H.BETA2]), t(hyper[H.EPS]), t(1)
+    keep = t(1.0 - hyper[H.DECAY] - hyper[H.ETA] * hyper[H.ETA_DECAY])
     correction1, correction2 = corrections(hyper)
-    rate, root = t(hyper[ETA] / correction1), t(1.0 / correction2)
+    rate, root = t(hyper[H.ETA] / correction1), t(1.0 / correction2)
     for i in range(count(p, hyper)):
         m[i] = beta1 * m[i] + (one - beta1) * g[i]
         v[i] = beta2 * v[i] + (one - beta2) * (g[i] * g[i])
@@ -104,8 +101,8 @@ def adam(p, m, v, g, hyper):
 def rectification(hyper):
     """Liu et al. 2020: what RAdam's step is multiplied by; 0 as long as v is of too few gradients to divide by."""
     correction = corrections(hyper)[1]
-    most = 2.0 / (1.0 - hyper[BETA2]) - 1.0
-    length = most - 2.0 * (hyper[STEP] + 1.0) * (1.0 - correction) / correction
+    most = 2.0 / (1.0 - hyper[H.BETA2]) - 1.0
+    length = most - 2.0 * (hyper[H.STEP] + 1.0) * (1.0 - correction) / correction
     if length <= 4.0:
         return 0.0
     return sqrt((length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length))
@@ -116,20 +113,20 @@ def adam_variant(p, m, v, g, hyper):
     """Adam with m^ and v^ of the next step and some of g (ahead: NAdam), with g - m in v (belief: AdaBelief), or with
     its step rectified (RAdam)."""
     t = p.dtype.type
-    beta1, beta2, eps, one = t(hyper[BETA1]), t(hyper[BETA2]), t(hyper[EPS]), t(1)
+    beta1, beta2, eps, one = t(hyper[H.BETA1]), t(hyper[H.BETA2]), t(hyper[H.EPS]), t(1)
     correction1, correction2 = corrections(hyper)
-    next1, next2 = (hyper[BETA1], hyper[BETA2]) if hyper[AHEAD] != 0.0 else (1.0, 1.0)
-    rectified = rectification(hyper) if hyper[RECTIFY] != 0.0 else 1.0
+    next1, next2 = (hyper[H.BETA1], hyper[H.BETA2]) if hyper[H.AHEAD] != 0.0 else (1.0, 1.0)
+    rectified = rectification(hyper) if hyper[H.RECTIFY] != 0.0 else 1.0
     if rectified == 0.0:
-        rate = t(hyper[ETA] / correction1)
+        rate = t(hyper[H.ETA] / correction1)
         for i in range(count(p, hyper)):
             m[i] = beta1 * m[i] + (one - beta1) * g[i]
             v[i] = beta2 * v[i] + (one - beta2) * (g[i] * g[i])
             p[i] -= rate * m[i]
     else:
-        rate = t(rectified * hyper[ETA] * next1 / (1.0 - (1.0 - correction1) * next1))
-        now, root = t(hyper[ETA] * (1.0 - next1) / correction1), t(next2 / correction2)
-        belief, least = t(hyper[BELIEF]), t(hyper[BELIEF] * hyper[EPS])
+        rate = t(rectified * hyper[H.ETA] * next1 / (1.0 - (1.0 - correction1) * next1))
+        now, root = t(hyper[H.ETA] * (1.0 - next1) / correction1), t(next2 / correction2)
+        belief, least = t(hyper[H.BELIEF]), t(hyper[H.BELIEF] * hyper[H.EPS])
         for i in range(count(p, hyper)):
             m[i] = beta1 * m[i] + (one - beta1) * g[i]
             d = g[i] - belief * m[i]
@@ -141,8 +138,8 @@ def adam_variant(p, m, v, g, hyper):
 def adamax(p, m, u, g, hyper):
     """u = max(beta2 u, |g|); p -= eta m^ / (u + eps)"""
     t = p.dtype.type
-    beta1, beta2, eps, one = t(hyper[BETA1]), t(hyper[BETA2]), t(hyper[EPS]), t(1)
-    rate = t(hyper[ETA] / corrections(hyper)[0])
+    beta1, beta2, eps, one = t(hyper[H.BETA1]), t(hyper[H.BETA2]), t(hyper[H.EPS]), t(1)
+    rate = t(hyper[H.ETA] / corrections(hyper)[0])
     for i in range(count(p, hyper)):
         m[i] = beta1 * m[i] + (one - beta1) * g[i]
         u[i] = maximum(beta2 * u[i], abs(g[i]))
@@ -153,7 +150,7 @@ def adamax(p, m, u, g, hyper):
 def amsgrad(p, m, v, most, g, hyper):
     """most = max(most, v); p -= eta m / (sqrt(most) + eps), without corrections."""
     t = p.dtype.type
-    beta1, beta2, eps, one, eta = t(hyper[BETA1]), t(hyper[BETA2]), t(hyper[EPS]), t(1), t(hyper[ETA])
+    beta1, beta2, eps, one, eta = t(hyper[H.BETA1]), t(hyper[H.BETA2]), t(hyper[H.EPS]), t(1), t(hyper[H.ETA])
     for i in range(count(p, hyper)):
         m[i] = beta1 * m[i] + (one - beta1) * g[i]
         v[i] = beta2 * v[i] + (one - beta2) * (g[i] * g[i])
@@ -165,9 +162,9 @@ def amsgrad(p, m, v, most, g, hyper):
 def oadam(p, m, v, term, g, hyper):
     """new = eta m^ / (sqrt(v^) + eps); p -= 2 new - term; term = new"""
     t = p.dtype.type
-    beta1, beta2, eps, one = t(hyper[BETA1]), t(hyper[BETA2]), t(hyper[EPS]), t(1)
+    beta1, beta2, eps, one = t(hyper[H.BETA1]), t(hyper[H.BETA2]), t(hyper[H.EPS]), t(1)
     correction1, correction2 = corrections(hyper)
-    rate, root = t(hyper[ETA] / correction1), t(1.0 / correction2)
+    rate, root = t(hyper[H.ETA] / correction1), t(1.0 / correction2)
     for i in range(count(p, hyper)):
         m[i] = beta1 * m[i] + (one - beta1) * g[i]
         v[i] = beta2 * v[i] + (one - beta2) * (g[i] * g[i])
@@ -180,8 +177,8 @@ def oadam(p, m, v, term, g, hyper):
 def lion(p, m, g, hyper):
     """Chen et al. 2023, algorithm 2: p -= eta (sign(beta1 m + (1 - beta1) g) + decay p); m = beta2 m + (1 - beta2) g"""
     t = p.dtype.type
-    beta1, beta2, one, eta = t(hyper[BETA1]), t(hyper[BETA2]), t(1), t(hyper[ETA])
-    keep = t(1.0 - hyper[ETA] * hyper[ETA_DECAY])
+    beta1, beta2, one, eta = t(hyper[H.BETA1]), t(hyper[H.BETA2]), t(1), t(hyper[H.ETA])
+    keep = t(1.0 - hyper[H.ETA] * hyper[H.ETA_DECAY])
     for i in range(count(p, hyper)):
         p[i] = keep * p[i] - eta * sign(beta1 * m[i] + (one - beta1) * g[i])
         m[i] = beta2 * m[i] + (one - beta2) * g[i]
@@ -192,7 +189,7 @@ def rprop(p, last, size, g, hyper):
     """Each element's step grows by ell2 while its gradient keeps its sign, shrinks by ell1 where that turns; then
     it waits."""
     t = p.dtype.type
-    shrink, grow, least, most, none = t(hyper[ELL1]), t(hyper[ELL2]), t(hyper[GAMMA1]), t(hyper[GAMMA2]), t(0)
+    shrink, grow, least, most, none = t(hyper[H.ELL1]), t(hyper[H.ELL2]), t(hyper[H.GAMMA1]), t(hyper[H.GAMMA2]), t(0)
     for i in range(count(p, hyper)):
         turn = sign(last[i]) * g[i]
         smaller, larger = maximum(shrink * size[i], least), minimum(grow * size[i], most)
@@ -217,8 +214,8 @@ def rounded(p, rest, hyper):
     Bits at the end of a float64 are dropped; below the format's least normal number its numbers stand on a grid, on
     which a sum with `grid` rounds; beyond the largest it stays there.
     """
-    t, least, grid, largest = p.dtype.type, hyper[LEAST_NORMAL], hyper[GRID], hyper[LARGEST]
-    drop = int(hyper[DROP])
+    t, least, grid, largest = p.dtype.type, hyper[H.LEAST_NORMAL], hyper[H.GRID], hyper[H.LARGEST]
+    drop = int(hyper[H.DROP])
     half, mask = (1 << (drop - 1)) - 1, -(1 << drop)
     for i in range(count(p, hyper)):
         full = p[i] + rest[i]
@@ -233,10 +230,10 @@ def rounded(p, rest, hyper):
 @kernel
 def tick(hyper):
     """A step is done."""
-    if hyper[WAIT] == 0.0:
-        hyper[STEP] += 1.0
-        hyper[POWER1] *= hyper[BETA1]
-        hyper[POWER2] *= hyper[BETA2]
+    if hyper[H.WAIT] == 0.0:
+        hyper[H.STEP] += 1.0
+        hyper[H.POWER1] *= hyper[H.BETA1]
+        hyper[H.POWER2] *= hyper[H.BETA2]
 
 
 # --------------------------------------------------------------------------------- what changes gradients before a rule
@@ -245,7 +242,7 @@ def tick(hyper):
 @kernel
 def decay(h, p, hyper):
     """h += decay p + sign_decay sign(p)"""
-    share, step = h.dtype.type(hyper[DECAY]), h.dtype.type(hyper[SIGN_DECAY])
+    share, step = h.dtype.type(hyper[H.DECAY]), h.dtype.type(hyper[H.SIGN_DECAY])
     for i in range(h.size):
         h[i] += share * p[i] + step * sign(p[i])
 
@@ -253,7 +250,7 @@ def decay(h, p, hyper):
 @kernel
 def clip(h, factor, hyper):
     """h *= factor[0], then each element within -delta .. delta."""
-    scale, delta = h.dtype.type(factor[0]), h.dtype.type(hyper[DELTA])
+    scale, delta = h.dtype.type(factor[0]), h.dtype.type(hyper[H.DELTA])
     for i in range(h.size):
         h[i] = maximum(minimum(scale * h[i], delta), -delta)
 
@@ -279,7 +276,7 @@ def sum_of_powers(h, scale, p, sizes):
 @kernel
 def norm(slot, h, hyper):
     """slot(2,): a unit, and the sum of (|h| / unit)**p: the unit is 1 unless that sum is too large or too small."""
-    sizes, unit, p = stack(slot), 1.0, hyper[P]
+    sizes, unit, p = stack(slot), 1.0, hyper[H.P]
     total = sum_of_powers(h, 1.0, p, sizes)
     if not (total > LEAST and total < MOST):
         unit = TINY
@@ -304,17 +301,17 @@ def joined(slots, p):
 @kernel
 def join(factor, slots, hyper):
     """factor(1,): what brings the norm of all the slots' parts to omega; 1 where it is not above."""
-    unit, root = joined(slots, hyper[P])
-    factor[0] = minimum(hyper[OMEGA] / unit / root, 1.0) if root > 0.0 else 1.0
+    unit, root = joined(slots, hyper[H.P])
+    factor[0] = minimum(hyper[H.OMEGA] / unit / root, 1.0) if root > 0.0 else 1.0
 
 
 @kernel
 def trust(pair, over, under, hyper):
     """pair(2,): 1 - rate eta_decay, and rate times the norm of the one by that of the other; rate where one is 0."""
-    above, below = joined(over, hyper[P]), joined(under, hyper[P])
+    above, below = joined(over, hyper[H.P]), joined(under, hyper[H.P])
     some = above[1] > 0.0 and below[1] > 0.0
-    pair[0] = 1.0 - hyper[RATE] * hyper[ETA_DECAY]
-    pair[1] = hyper[RATE] * (above[0] / below[0]) * (above[1] / below[1]) if some else hyper[RATE]
+    pair[0] = 1.0 - hyper[H.RATE] * hyper[H.ETA_DECAY]
+    pair[1] = hyper[H.RATE] * (above[0] / below[0]) * (above[1] / below[1]) if some else hyper[H.RATE]
 
 
 @kernel
@@ -323,11 +320,11 @@ def gate(later, pair, hyper):
 
     With pair(2,) blend makes the mean over all of them, of those seen so far: the first replaces what was.
     """
-    if hyper[WAIT] == 0.0:
-        if hyper[STEP] >= hyper[SIZE]:
-            hyper[STEP], hyper[SIZE] = 0.0, hyper[N]
-        hyper[STEP] += 1.0
-    pair[0], pair[1] = 0.0 if hyper[STEP] == 1.0 else 1.0, 1.0 / hyper[SIZE]
-    ready = hyper[WAIT] == 0.0 and hyper[STEP] >= hyper[SIZE]
+    if hyper[H.WAIT] == 0.0:
+        if hyper[H.STEP] >= hyper[H.SIZE]:
+            hyper[H.STEP], hyper[H.SIZE] = 0.0, hyper[H.N]
+        hyper[H.STEP] += 1.0
+    pair[0], pair[1] = 0.0 if hyper[H.STEP] == 1.0 else 1.0, 1.0 / hyper[H.SIZE]
+    ready = hyper[H.WAIT] == 0.0 and hyper[H.STEP] >= hyper[H.SIZE]
     for i in range(later.shape[0]):
-        later[i, WAIT] = 0.0 if ready else 1.0
+        later[i, H.WAIT] = 0.0 if ready else 1.0

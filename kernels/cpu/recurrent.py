@@ -124,8 +124,9 @@ def forward(
 ):  # fmt: skip
     """y, and the last h and c. Scratch: xs and gx for rows; sums: for each sample width sums, then the gates of a step.
 
-    wi: packed, of features x columns. w: of width columns (GRUv3: of r and z), w_new: of GRUv3 for h; packed, or w_row
-    numbers a row. saved: the gates' size for a sample and step.
+    features: 0 where gx is given, all steps being one stretch. wi: packed, of features x columns. w: of width columns
+    (GRUv3: of r and z), w_new: of GRUv3 for h; packed, or w_row numbers a row. saved: the gates' size for a sample and
+    step.
     """
     n = h.size // hidden
     room, stretch = sums.size // n, max(1, rows // n)
@@ -135,9 +136,10 @@ def forward(
     for piece in range((steps + stretch - 1) // stretch):
         some = min(stretch, steps - piece * stretch)
         first = steps - piece * stretch - some if reverse else piece * stretch
-        gather(xs, x, first, some, steps, features)
         count = n * some
-        product(gx, xs, wi, bias, count, count, columns, columns, features, features, pitch, features, 1, 0, 0, 1)
+        if features:
+            gather(xs, x, first, some, steps, features)
+            product(gx, xs, wi, bias, count, count, columns, columns, features, features, pitch, features, 1, 0, 0, 1)
         for s in range(some):
             k = some - 1 - s if reverse else s
             t = first + k
@@ -287,6 +289,7 @@ def backward(
     """dwi, dw, db and dsb of these samples, dgx (unless empty) of gx, dh and dc of the first state.
 
     Scratch: for rows xs, d, ds (GRU), before, kept (GRUv3); for samples free. w, w_new: turned over, then packed.
+    features: 0 where d, ds and before, all steps being one stretch, are what is wanted: others make gradients of them.
     """
     n = dh.size // hidden
     stretch, own = max(1, rows // n), kind == K.GRU
@@ -299,8 +302,9 @@ def backward(
     for piece in range((steps + stretch - 1) // stretch):
         some = min(stretch, steps - piece * stretch)
         first = piece * stretch if reverse else steps - piece * stretch - some
-        gather(xs, x, first, some, steps, features)
-        if kind == K.GRU_V3:
+        if features:
+            gather(xs, x, first, some, steps, features)
+        if features and kind == K.GRU_V3:
             gather(kept, cells, first, some, steps, hidden)
         for s in range(some):
             k = s if reverse else some - 1 - s
@@ -349,4 +353,5 @@ def backward(
                 for k in range(some):
                     to = part(dgx, (i * steps + first + k) * columns, columns)
                     copy(to, part(d, (i * some + k) * pitch, columns))
-        grad_w(kind, dwi, dw, db, dsb, d, ds, xs, before, kept, n * some, pitch, features, hidden, columns)
+        if features:
+            grad_w(kind, dwi, dw, db, dsb, d, ds, xs, before, kept, n * some, pitch, features, hidden, columns)

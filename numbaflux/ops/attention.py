@@ -116,7 +116,7 @@ def _add(
     q, k, v, *others = ins
     words = [s.heads, s.queries, s.keys, s.depth, s.width, int(causal), tile, which, *_steps(bias), *_steps(mask)]
     tiles = s.n * s.heads * -(-(s.keys if which == 2 else s.queries) // tile)
-    room = b.temp((tiles, up(scratch, 16)), q.dtype)
+    room = b.temp((tiles, 0 if b.target.positions else up(scratch, 16)), q.dtype)
     vectors = [whole(x, x.size) for x in others]
     work = (2 if which else 1) * math.prod(s.scores) * ((s.depth + s.width) / SPEED + 0.5) / (1 + causal)
     b.add(
@@ -126,8 +126,10 @@ def _add(
     )  # fmt: skip
 
 
-def _tile(s: Sizes, positions: int, block: int) -> int:
+def _tile(b: Build, s: Sizes, positions: int, block: int) -> int:
     """How many positions of a head of a sample make a tile: some blocks, or all."""
+    if b.target.positions:
+        return b.target.positions
     blocks = -(-positions // block)
     return block * max(1, min(blocks, s.n * s.heads * blocks // TILES))
 
@@ -137,7 +139,7 @@ def _lower(
     causal: bool,
 ) -> None:  # fmt: skip
     s = Sizes.of(q, k, v, heads)
-    tile = _tile(s, s.queries, W.ROWS)
+    tile = _tile(b, s, s.queries, W.ROWS)
     scratch = (s.depth + s.width + W.ROWS) * W.COLS + W.ROWS * s.depth + 2 * tile
     written = [whole(out, out.size, write=True) for out in outs]
     _add(b, "attention", written, (q, k, v), bias, mask, s, causal, tile, 0, scratch)
@@ -151,8 +153,9 @@ def _grad_lower(
     with scores made twice."""
     s = Sizes.of(q, k, v, heads)
     scratch = W.COLS * (2 * s.depth + s.width) + W.ROWS * (s.depth + s.width + 2 * W.COLS)
-    split = [(_tile(s, s.queries, W.ROWS), 1), (_tile(s, s.keys, W.COLS), 2)]
-    parts = split if s.n * heads < TILES // 2 or s.queries == 0 else [(s.queries, 3)]
+    split = [(_tile(b, s, s.queries, W.ROWS), 1), (_tile(b, s, s.keys, W.COLS), 2)]
+    whole_heads = s.n * heads >= TILES // 2 and s.queries > 0 and not b.target.positions
+    parts = [(s.queries, 3)] if whole_heads else split
     for tile, which in parts:
         made = (which & 1, which & 2, which & 2)
         written = [

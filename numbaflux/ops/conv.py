@@ -10,59 +10,17 @@ from typing import Any
 
 from .. import lanes
 from ..kernels.table import IMAGES
-from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, image_block, samples, up, whole
+from ..lowering import Block, Buf, Build, Int, cut, elements_block, image_block, samples, up, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .dense import SLOTS, SPEED, Product, in_panels, lower_product, nothing
 from .reduce import BROADCAST, SUM, reduce_lower
 from .slots import join, own, slots
 from .spans import Spans, forward_spans, phases, sizes_of
+from .tiling import FEW, TILES, Tiling, per_sample
 from .window import SPATIAL, Axis, Pads, Sizes, axes, spatial
 
 _SHOWN = {"stride": (1, 1), "pad": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
-FEW = 16  # samples below which the tiles are lines of images
-TILES = 64  # about how many tiles of lines
 ROWS = 96  # rows of a large gradient of weights a tile: what is read of x and dy serves all of them
-
-
-def per_sample(x: Buf) -> int:
-    """Bytes of a sample."""
-    return math.prod(x.shape[1:]) * x.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """Blocks of samples, or, of few large images, of output lines: arguments of an entry, and how arrays are cut."""
-
-    n: int
-    lines: int  # of a sample
-    by_lines: bool
-    block: int
-
-    @classmethod
-    def of(cls, n: int, lines: int, nbytes: int) -> Tiling:
-        if n < FEW and lines > 1:
-            return cls(n, lines, True, -(-n * lines // TILES))
-        return cls(n, lines, False, image_block(n, nbytes))
-
-    @property
-    def rows(self) -> int:
-        return self.n * self.lines if self.by_lines else self.n
-
-    @property
-    def each(self) -> int:
-        """Lines of a row."""
-        return 1 if self.by_lines else self.lines
-
-    @property
-    def tiles(self) -> int:
-        return -(-self.rows // self.block)
-
-    def array(self, x: Buf, write: bool = False) -> Array:
-        return whole(x, x.size, write=write) if self.by_lines else cut(x, x.size, write=write)
-
-    def numbers(self) -> tuple[Int | Block, ...]:
-        """The tile's first line, its rows, and the rows from there on."""
-        return Int(0, 1 if self.by_lines else 0), Block(), Int(self.rows, -1)
 
 
 def padded(b: Build, x: Buf, before: int, behind: int) -> Buf:
@@ -91,11 +49,11 @@ def padded_lanes(b: Build, t: Buf, n: int, spans: Spans, c: int, before: int, be
     return out
 
 
-def in_lanes(x_shape: Sizes, w_shape: Sizes, groups: int, found: Sequence[Axis], itemsize: int) -> bool:
+def in_lanes(b: Build, x_shape: Sizes, w_shape: Sizes, groups: int, found: Sequence[Axis], itemsize: int) -> bool:
     """Whether a convolution of these sizes, and its gradients with it, runs on images in lanes."""
     c, o = x_shape[-1], w_shape[-1]
     large = max(math.prod(x_shape[1:]), math.prod(a.out for a in found) * o)
-    return groups == 1 and lanes.worth(x_shape[0], max(c, o), large * itemsize)
+    return b.target.lanes and groups == 1 and lanes.worth(x_shape[0], max(c, o), large * itemsize)
 
 
 @dataclass(frozen=True)
@@ -112,7 +70,7 @@ class Part:
 def correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Part], groups: int, side: bool) -> None:
     """The entries of a convolution; side: on images in lanes, whose kernel mostly needs no padding in memory."""
     pad = max(p.spans[2].before for p in parts), max(p.spans[2].behind for p in parts)
-    if side and all(p.spans[2].up == p.spans[2].tap == 1 for p in parts):
+    if not b.target.pads or (side and all(p.spans[2].up == p.spans[2].tap == 1 for p in parts)):
         pad = 0, 0
     (_correlate_lanes if side else _correlate)(b, out, x, bias, parts, groups, pad)
 
@@ -137,12 +95,13 @@ def _correlate(b: Build, out: Buf, x: Buf, bias: Buf | None, parts: Sequence[Par
     for part in parts:
         given = whole(bias, o) if bias else nothing(part.w)
         lines = part.spans[0].out * part.spans[1].out
-        tiling = Tiling.of(n, lines, max(per_sample(x), per_sample(out)))
+        large = max(per_sample(x), per_sample(out))
+        tiling = Tiling.of(n, lines, large, b.target)
         sizes = sizes_of((*part.spans[:2], part.spans[2].padded(*pad)), c, o, groups, tiling.each)
-        packed = groups == 1 and part.w.size > 0
+        packed = b.target.panels and groups == 1 and part.w.size > 0
         w = in_panels(b, Product(o, o, part.w.size // o, 0, 0, o, 1), part.w) if packed else part.w
         kernel, last = ("depthwise.conv", ()) if _each(c, o, groups) else ("conv.conv", (Int(int(packed)),))
-        b.add(kernel, tiling.array(out, write=True), tiling.array(source), whole(w, w.size), given, sizes,
+        b.add(kernel, tiling.made(out), tiling.array(source), whole(w, w.size), given, sizes,
               *tiling.numbers(), *last, rows=tiling.rows, block=tiling.block, work=part.work(n))  # fmt: skip
 
 
@@ -190,7 +149,7 @@ def _conv_lower(b: Build, out: Buf, x: Buf, w: Buf, bias: Buf | None, stride: Si
         k, n = w.shape[-2:]
         lower_product(b, Product(x.size // k, n, k, k, 1, n, 1), out, x, w, bias)
         return
-    side = in_lanes(x.shape, w.shape, groups, found, x.dtype.itemsize)
+    side = in_lanes(b, x.shape, w.shape, groups, found, x.dtype.itemsize)
     correlate(b, out, x, bias, [Part(forward_spans(found), w)], groups, side)
 
 
@@ -262,7 +221,7 @@ def _grad_x_lower(b: Build, out: Buf, dy: Buf, w: Buf, bias: Buf | None, size: S
     if _plain(found, groups):
         lower_product(b, Product(dy.size // o, c, o, o, 1, 1, o), out, dy, w, bias)
         return
-    side = in_lanes(out.shape, w.shape, groups, found, out.dtype.itemsize)
+    side = in_lanes(b, out.shape, w.shape, groups, found, out.dtype.itemsize)
     parts = []
     for d, weights_d in phases(found[0]):
         for h, weights_h in phases(found[1]):
@@ -304,7 +263,7 @@ def _grad_w_lower(b: Build, out: Buf, x: Buf, dy: Buf, window: Sizes, stride: Si
     c, o = x.shape[-1], dy.shape[-1]
     if _plain(found, groups):
         lower_product(b, Product(c, o, x.size // c, 1, c, o, 1), out, x, dy)
-    elif in_lanes(x.shape, out.shape, groups, found, x.dtype.itemsize):
+    elif in_lanes(b, x.shape, out.shape, groups, found, x.dtype.itemsize):
         _grad_w_lanes(b, out, db, x, dy, forward_spans(found))
         return
     else:
@@ -336,7 +295,7 @@ def _grad_w_lanes(b: Build, out: Buf, db: Buf | None, x: Buf, dy: Buf, spans: Sp
 def _grad_w(b: Build, out: Buf, x: Buf, dy: Buf, spans: Spans, groups: int) -> None:
     """In places of their own too, where these take less memory than x and dy; else each tile has rows of its own."""
     n, c, o = x.shape[0], x.shape[-1], dy.shape[-1]
-    pads = spans[2].before, spans[2].behind
+    pads = (spans[2].before, spans[2].behind) if b.target.pads else (0, 0)
     source = padded(b, x, *pads)
     tiling = Tiling.of(n, spans[0].out * spans[1].out, max(per_sample(x), per_sample(dy)))
     sizes = sizes_of((*spans[:2], spans[2].padded(*pads)), c, o, groups, tiling.each)

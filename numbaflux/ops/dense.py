@@ -38,8 +38,10 @@ class Product:
         return self.m * self.n * self.k / SPEED + 30
 
 
-def _wants_panels(p: Product, size: int) -> bool:
+def _wants_panels(b: Build, p: Product, size: int) -> bool:
     """Whether B pays to be packed: always where it lies across, else where it is large for its use."""
+    if not b.target.panels:
+        return p.b_col != 1
     nbytes = p.k * p.n * size
     uneven = p.b_row * size % 1024 == 0  # rows of a power of two fall on the same few lines of the cache
     return p.b_col != 1 or (p.m >= 64 and nbytes > LARGE) or (p.m >= 16 and nbytes > LARGE // 2 and uneven)
@@ -62,15 +64,15 @@ def nothing(like: Buf) -> Array:
     return Array(like.part(0, 0), (0,))
 
 
-def _row_block(p: Product, size: int) -> int:
+def _row_block(b: Build, p: Product, size: int) -> int:
     """Rows of C a tile: more where B is large, so that it is read less often."""
-    return 64 if p.m >= 256 and p.k * p.n * size > LARGE else samples(p.m)
+    return b.target.rows or 64 if p.m >= 256 and p.k * p.n * size > LARGE else samples(p.m)
 
 
 def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None) -> None:
     """Tiles are blocks of C's rows."""
     size = out.dtype.itemsize
-    packed = int(_wants_panels(p, size))
+    packed = int(_wants_panels(b, p, size))
     right = in_panels(b, p, right) if packed else right
     b.add(
         "dense.product", cut(out, p.m * p.n, write=True),
@@ -78,7 +80,7 @@ def by_rows(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | 
         whole(right, right.size), whole(start, p.n) if start else nothing(right),
         Block(), Int(p.m, -1), Int(p.n), Int(p.n), Int(p.k), Int(p.k),
         Int(p.n), Int(p.a_row), Int(p.a_k), Int(p.b_row), Int(0), Int(packed),
-        rows=p.m, block=_row_block(p, size), work=p.work,
+        rows=p.m, block=_row_block(b, p, size), work=p.work,
     )  # fmt: skip
 
 
@@ -146,9 +148,9 @@ def lower_product(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: 
     if across and p.k > 0 and (p.k <= 32 or slots * SLOTS <= p.k * (p.m + p.n)):
         narrow = p.n <= min(NARROW, p.m - 1) and (p.n == 1 or p.k >= 256)
         (turned if narrow else by_depth)(b, p, out, left, right)
-    elif across and p.k * p.m * out.dtype.itemsize > STRIPS:
+    elif b.target.panels and across and p.k * p.m * out.dtype.itemsize > STRIPS:
         by_strips(b, p, out, left, right)
-    elif p.k * p.n * out.dtype.itemsize > WIDE and few[0] <= p.m <= few[1]:
+    elif b.target.panels and p.k * p.n * out.dtype.itemsize > WIDE and few[0] <= p.m <= few[1]:
         by_columns(b, p, out, left, right, start)
     else:
         by_rows(b, p, out, left, right, start)

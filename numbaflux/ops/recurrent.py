@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..kernels import cells as K
-from ..lowering import Array, Buf, Build, Int, cut, up, whole
+from ..kernels.cuda.launch import CHAINS, chain_room, chained
+from ..lowering import Array, Block, Buf, Build, Int, cut, up, whole
 from ..op import DTypeError, Op, RangeError, ShapeError, Spec, example, expect
 from .dense import SPEED, Product, in_panels, lower_product, nothing
+from .reduce import reduce_lower
 from .slots import join, own, slots
 from .unrolled import unrolled
 
@@ -22,6 +24,8 @@ PITCH = 16  # numbers between rows of scratch: powers of two fall on the same fe
 LONG = 200e3  # nanoseconds of a step that is worth more than one thread
 GATE = 2.0  # nanoseconds for the functions of a unit's gate
 NONE = (0,)
+BLOCKS, TOGETHER = 128, 4  # of a GPU: samples that have a block each; from then on at most so many share one
+DEEP, PARTS = 128, 64  # of a GPU's gradients of weights: samples and steps a tile; at most about so many tiles
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,26 @@ class Sizes:
     def work(self) -> float:
         return self.n * self.steps * (self.weights / SPEED + self.columns * GATE)
 
-    def numbers(self, reverse: bool) -> list[Int]:
+    def numbers(self, reverse: bool, rows: int, pitch: int, features: int) -> list[Int]:
         """The last arguments of both kernels."""
-        found = self.cell.number, int(reverse), self.steps, self.rows, self.pitch, self.features, self.hidden
-        gates = self.columns, self.cell.width * self.hidden, self.cell.saved * self.hidden
-        return [Int(v) for v in (*found, *gates)]
+        found = self.cell.number, int(reverse), self.steps, rows, pitch, features, self.hidden
+        return [Int(v) for v in (*found, self.columns, self.wide, self.cell.saved * self.hidden)]
+
+    @property
+    def wide(self) -> int:
+        """Columns of a step's first product."""
+        return self.cell.width * self.hidden
+
+    def together(self, depth: int, columns: int) -> int:
+        """Samples that a GPU's block goes through the steps with, each a product of depth x columns."""
+        some = min(TOGETHER, max(1, -(-self.n // BLOCKS)))
+        kind, _ = chained([f"f{self.itemsize}"], some, depth, self.hidden, columns)
+        return min(some, CHAINS[kind].samples)
+
+    def memory(self, b: Build, like: Buf, some: int, depth: int, columns: int) -> Array:
+        """What a GPU's block may use for its samples."""
+        size = chain_room(some, depth, self.hidden, columns)
+        return own(b.temp((-(-self.n // some), size), like.dtype), size)
 
     def scratch(self, b: Build, like: Buf, size: int) -> Array:
         """Memory for each row of a tile."""
@@ -196,14 +215,27 @@ def _lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None,
     z = Sizes.of(kind, x, w)
     y, h, *more = outs
     ends = _lengths(b, kind, lengths, z.steps)
+    arrays = cut(y, y.size, write=True), cut(h, h.size, write=True), *(_or_nothing(a, x, True) for a in more)
+    states = _whole_or_nothing(state_bias, x), _or_nothing(h0, x), _or_nothing(c0, x), ends
+    if not b.target.panels:
+        gx = b.temp((z.n, z.steps, z.columns), x.dtype)
+        lower_product(b, Product(z.n * z.steps, z.columns, z.features, z.features, 1, z.columns, 1), gx, x, wi, bias)
+        w_new = w.part(z.wide, w.size - z.wide if z.wide < z.columns else 0)
+        some = z.together(z.hidden, z.wide)
+        b.add(
+            "recurrent.forward", *arrays, nothing(x), cut(gx, gx.size), z.memory(b, x, some, z.hidden, z.wide),
+            nothing(x), nothing(x), whole(w, w.size), whole(w_new, w_new.size), nothing(x), *states,
+            *z.numbers(reverse, some * z.steps, z.columns, 0), Int(z.columns),
+            rows=z.n, block=some, fixed=True, work=z.work,
+        )  # fmt: skip
+        return
     sums = b.temp((z.n, (z.cell.width + z.cell.saved) * z.hidden), x.dtype)
     panels = in_panels(b, Product(0, z.columns, z.features, 0, 0, z.columns, 1), wi)
     b.add(
-        "recurrent.forward", cut(y, y.size, write=True), cut(h, h.size, write=True),
-        *(_or_nothing(a, x, True) for a in more), z.scratch(b, x, z.features), z.scratch(b, x, z.pitch),
+        "recurrent.forward", *arrays, z.scratch(b, x, z.features), z.scratch(b, x, z.pitch),
         cut(sums, sums.size, write=True), cut(x, x.size), whole(panels), *_state_weights(b, z, w, False),
-        _whole_or_nothing(bias, x), _whole_or_nothing(state_bias, x), _or_nothing(h0, x), _or_nothing(c0, x), ends,
-        *z.numbers(reverse), Int(0 if z.n > 1 else z.columns), rows=z.n, block=z.block, fixed=True, work=z.work,
+        _whole_or_nothing(bias, x), *states, *z.numbers(reverse, z.rows, z.pitch, z.features),
+        Int(0 if z.n > 1 else z.columns), rows=z.n, block=z.block, fixed=True, work=z.work,
     )  # fmt: skip
 
 
@@ -215,23 +247,67 @@ def _grad_shape(x: Spec, wi: Spec, w: Spec, bias: Spec | None, state_bias: Spec 
     return tuple(Spec(shape, x.dtype) for shape in (x.shape if dx else NONE, wi.shape, w.shape, *optional))
 
 
+def _grad_weights(b: Build, out: Buf, right: Buf, parts: list[tuple[Buf, int, int]]) -> None:
+    """out = A' B, both over samples and steps, which tiles share; parts: an A, its first column of B, how many."""
+    m, columns = out.shape
+    k = right.size // columns
+    block = max(DEEP, -(-k // PARTS))
+    places = slots(b, out, -(-k // block))
+    for left, first, wide in parts:
+        to, source = places.part(first, places.size - first), right.part(first, right.size - first)
+        b.add(
+            "dense.product", Array(to, (out.size - first,), per_tile=out.size, write=True), cut(left, left.size),
+            Array(source, (source.size,), per_row=columns), nothing(left), Int(m), Int(m), Int(wide), Int(wide),
+            Block(), Int(k, -1), Int(columns), Int(1), Int(m), Int(columns), Int(0), Int(0),
+            rows=k, block=block, fixed=True, work=m * wide * k / SPEED,
+        )  # fmt: skip
+    join(b, out, places)
+
+
+def _grad_steps(b: Build, z: Sizes, outs: list[Buf], x: Buf, wi: Buf, cells: Buf, dstates: list[Array],
+                given: list[Array], reverse: bool) -> None:  # fmt: skip
+    """On a GPU: the chain of steps leaves what the gradients of x, of weights and of biases are products of."""
+    out_x, dwi, dw, db, dsb, *_ = outs
+    rows, none, some = z.n * z.steps, nothing(x), z.together(z.wide, z.hidden)
+    d, before = b.temp((rows, z.columns), x.dtype), b.temp((rows, z.hidden), x.dtype)
+    ds = b.temp(d.shape, x.dtype) if z.kind == "gru" else d.part(0, 0)
+    b.add(
+        "recurrent.backward", *(none,) * 5, *dstates, none, cut(d, d.size, write=True), _or_nothing(ds, x, True),
+        cut(before, before.size, write=True), none, z.memory(b, x, some, z.wide, z.hidden), none, *given,
+        *z.numbers(reverse, some * z.steps, z.columns, 0), rows=z.n, block=some, fixed=True, work=2 * z.work,
+    )  # fmt: skip
+    parts = [(before, 0, z.wide), (cells, z.wide, z.columns - z.wide)]
+    _grad_weights(b, dwi, d, [(x, 0, z.columns)])
+    _grad_weights(b, dw, ds if ds.size else d, parts if z.wide < z.columns else parts[:1])
+    for out, rows_of in ((db, d), (dsb, ds)):
+        if out.size:
+            reduce_lower("sum", b, out, rows_of, 0, 1, scale=1.0)
+    if out_x.size:
+        lower_product(b, Product(rows, z.features, z.columns, z.columns, 1, 1, z.columns), out_x, d, wi)
+
+
 def _grad_lower(b: Build, outs: list[Buf], x: Buf, wi: Buf, w: Buf, bias: Buf | None, state_bias: Buf | None,
                 h0: Buf | None, c0: Buf | None, lengths: Buf | None, y: Buf, cells: Buf, gates: Buf, dy: Buf | None,
                 dh: Buf | None, dc: Buf | None, kind: str, reverse: bool, dx: bool) -> None:  # fmt: skip
     z = Sizes.of(kind, x, w)
     out_x, *out_weights, dh0, dc0 = outs
     ends = _lengths(b, kind, lengths, z.steps)
+    states = [s if s.size else b.temp((z.n, z.hidden), x.dtype) for s in (dh0, dc0)]
+    dstates = [cut(s, s.size, write=True) for s in states]
+    given = [_or_nothing(a, x) for a in (dy, dh, dc, y, cells, gates)]
+    first = *_state_weights(b, z, w, True), _or_nothing(h0, x), _or_nothing(c0, x), ends
+    if not b.target.panels:
+        _grad_steps(b, z, outs, x, wi, cells, dstates, [*given, *first], reverse)
+        return
     places = [slots(b, out, z.tiles) for out in out_weights]
     dgx = b.temp((z.n, z.steps, z.columns), x.dtype) if dx else None
     free = b.temp((z.n, z.hidden), x.dtype)
-    states = [s if s.size else b.temp((z.n, z.hidden), x.dtype) for s in (dh0, dc0)]
     rows = z.features, z.pitch, z.pitch if kind == "gru" else 0, z.hidden, z.hidden if kind == "gru_v3" else 0
     b.add(
         "recurrent.backward", *(own(p, out.size) for p, out in zip(places, out_weights, strict=True)),
-        _or_nothing(dgx, x, True), *(cut(s, s.size, write=True) for s in states),
+        _or_nothing(dgx, x, True), *dstates,
         *(z.scratch(b, x, size) if size else nothing(x) for size in rows), cut(free, free.size, write=True),
-        *(_or_nothing(a, x) for a in (x, dy, dh, dc, y, cells, gates)), *_state_weights(b, z, w, True),
-        _or_nothing(h0, x), _or_nothing(c0, x), ends, *z.numbers(reverse),
+        cut(x, x.size), *given, *first, *z.numbers(reverse, z.rows, z.pitch, z.features),
         rows=z.n, block=z.block, fixed=True, work=2 * z.work,
     )  # fmt: skip
     for out, place in zip(out_weights, places, strict=True):

@@ -13,7 +13,7 @@ from ..op import DTypeError, expect
 from ..ranges import check
 from .vectors import Stage
 
-# Order of the numbers in memory (kernels/cpu/optim.py).
+# Order of the numbers in memory (kernels/hyper.py).
 HYPER = (
     "step", "power1", "power2", "beta1", "beta2", "wait", "eta", "eps", "decay", "eta_decay", "sign_decay", "take",
     "ahead", "belief", "rectify", "ell1", "ell2", "gamma1", "gamma2", "delta", "omega", "p", "factor", "n", "size",

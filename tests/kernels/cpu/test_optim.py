@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numbaflux.kernels.cpu import optim
+from numbaflux.kernels import hyper
 from numbaflux.optim.rules import HYPER
 from tests.entries import call
 
@@ -81,7 +81,7 @@ def test_adam_leaves_a_parameter_without_gradient_alone(dtype):
 
 
 def test_numbers_stand_where_kernels_read_them():
-    assert [getattr(optim, name.upper()) for name in HYPER] == list(range(len(HYPER)))
+    assert [getattr(hyper, name.upper()) for name in HYPER] == list(range(len(HYPER)))
 
 
 def numbers(**given):

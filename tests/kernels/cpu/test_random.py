@@ -1,30 +1,10 @@
-"""Philox against the published vectors of Random123, and words that do not depend on where a tile begins."""
+"""Random numbers: each element has its word of the generator, wherever a tile begins."""
 
-import numba
 import numpy as np
 import pytest
 
 from numbaflux.kernels.cpu import random
-
-U8 = np.uint64
-
-# Random123, tests/kat_vectors: philox4x32, 10 rounds.
-VECTORS = [
-    ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
-    ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
-    ([0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0],
-     [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
-]  # fmt: skip
-
-
-@numba.njit
-def block(counter, key):
-    return random.philox(counter[0], counter[1], counter[2], counter[3], key[0], key[1])
-
-
-@pytest.mark.parametrize(("counter", "key", "words"), VECTORS)
-def test_published_vectors(counter, key, words):
-    assert list(block(np.array(counter, U8), np.array(key, U8))) == words
+from tests.kernels.test_philox import U8, block
 
 
 def halves(seed, draws):
@@ -34,15 +14,15 @@ def halves(seed, draws):
 def made(kernel, start, stop, words, *numbers, dtype=np.float32):
     """Elements start..stop of a draw."""
     y = np.full(stop - start, np.nan, dtype)
-    inputs = (np.ones_like(y),) if kernel is random.dropout else ()
-    kernel(y, *inputs, words, start, 0, *numbers)
+    inputs = (np.ones_like(y),) if kernel == "dropout" else ()
+    getattr(random, kernel)(y, *inputs, words, start, 0, *numbers)
     return y
 
 
 DROPOUT, UNIFORM = (1 << 31, np.float32(2)), (2.0**-32, 0.5, 0.0, 1 - 2.0**-24)
 
 
-@pytest.mark.parametrize(("kernel", "numbers"), [(random.dropout, DROPOUT), (random.uniform, UNIFORM)])
+@pytest.mark.parametrize(("kernel", "numbers"), [("dropout", DROPOUT), ("uniform", UNIFORM)])
 @pytest.mark.parametrize("start", [0, 1, 63, 64, 100, 960, 1023, 5000, 2**33 - 70, 2**34 + 11])
 def test_any_cut_gives_the_same(kernel, numbers, start):
     words = halves(2**63 + 12345, 7)
@@ -55,7 +35,7 @@ def test_any_cut_gives_the_same(kernel, numbers, start):
 def test_each_element_has_its_word():
     """By blocks of the generator one at a time: word j of block 16 q + l is that of element 64 q + 16 j + l."""
     seed, draws = 2**40 + 9, 2**35 + 3
-    y = made(random.uniform, 0, 200, halves(seed, draws), 1.0, 0.0, -(2.0**31), 2.0**31, dtype=np.float64)
+    y = made("uniform", 0, 200, halves(seed, draws), 1.0, 0.0, -(2.0**31), 2.0**31, dtype=np.float64)
     low, high = seed % 2**32, seed >> 32
     for e in (0, 1, 15, 16, 17, 63, 64, 130, 199):
         q, j, lane = e // 64, e % 64 // 16, e % 16

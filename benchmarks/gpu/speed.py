@@ -1,0 +1,234 @@
+"""How fast kernels and whole steps are on a GPU, beside cuBLAS, a copy in its memory, and PyTorch where installed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import numbaflux as nf
+from benchmarks.gpu import cublas
+from benchmarks.gpu.plans import Record, launches_of, reason, record
+from benchmarks.gpu.training import bound_step
+from benchmarks.peers.cases import TRAINING, Training, mlp
+from numbaflux import functions as F
+from numbaflux.bound import Bound
+from numbaflux.launches import Launches
+from numbaflux.lowering import GPU, Build
+
+PRODUCTS = (512, 1024, 2048, 4096)
+NUMBERS = 1 << 26  # of arrays that do not fit in a GPU's caches
+STEPS = {"mlp_small": TRAINING["mlp_small_b256"], "lenet_b128": TRAINING["lenet_b128"]}
+ROUNDS = 5
+LEAST = 0.02  # seconds that a round takes at least
+MOST = 4096  # calls in a round
+Work = Callable[[Any], None]
+
+
+def timed(gpu: Any, work: Work) -> float:
+    """Seconds of one work(stream): the median of rounds, by the GPU's clock."""
+    stream, marks = gpu.stream(), [gpu.event() for _ in range(2)]
+    count, took = 1, []
+    try:
+        work(stream)
+        gpu.wait(stream)
+        while len(took) < ROUNDS:
+            gpu.record(marks[0], stream)
+            for _ in range(count):
+                work(stream)
+            gpu.record(marks[1], stream)
+            gpu.wait(stream)
+            seconds = gpu.seconds(*marks)
+            if seconds < LEAST and count < MOST:
+                count = min(MOST, max(2 * count, round(1.2 * LEAST / max(seconds / count, 1e-9))))
+            else:
+                took.append(seconds / count)
+        return statistics.median(took)
+    finally:
+        for mark in marks:
+            gpu.end_event(mark)
+        gpu.end_stream(stream)
+
+
+@contextlib.contextmanager
+def bound_to(gpu: Any, launches: Launches, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Bound, Work]]:
+    """Launches with their arguments in place, and what runs them once more."""
+    bound = Bound(gpu, launches)
+    try:
+        yield bound, replaying(bound, arrays)
+    finally:
+        bound.close()
+
+
+def replaying(bound: Bound, arrays: Sequence[np.ndarray]) -> Work:
+    bound.upload(*arrays)
+    bound.gpu.wait(bound.copies)
+    slot = bound.waiting[0]
+    return lambda stream: bound.gpu.replay(slot.graph, stream)
+
+
+def seconds_of(gpu: Any, f: Callable[..., Any], *arrays: np.ndarray) -> float:
+    with bound_to(gpu, launches_of(f, arrays)[0], arrays) as (_, work):
+        return timed(gpu, work)
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+# ---------------------------------------------------------------- kernels
+
+
+def products(gpu: Any, quick: bool) -> Iterator[Record]:
+    for n in (32,) if quick else PRODUCTS:
+        a, b = random(n, n), random(n, n)
+        with bound_to(gpu, launches_of(F.matmul, [a, b])[0], [a, b]) as (bound, work):
+            seconds, slot = timed(gpu, work), bound.waiting[0]
+            beside: dict[str, float] = {}
+            with contextlib.suppress(OSError):
+                places = [slot.address + slot.offsets[i] for i in range(3)]
+                beside = {"cuBLAS": 2e-9 * n**3 / timed(gpu, cublas.product(n, *places))}
+        yield measured(f"product {n}", 2e-9 * n**3 / seconds, "GFLOP/s", beside)
+
+
+def memory_bound(gpu: Any, quick: bool) -> Iterator[Record]:
+    """Numbers in GB/s, beside those of a copy."""
+    n = 1024 if quick else NUMBERS
+    one, two = gpu.allocate(4 * n), gpu.allocate(4 * n)
+    try:
+        copied = timed(gpu, lambda stream: gpu.copy(two, one, 4 * n, stream))
+    finally:
+        gpu.free(one)
+        gpu.free(two)
+    beside = {"copy": 8e-9 * n / copied}
+    x = random(n)
+    yield measured("tanh", 8e-9 * n / seconds_of(gpu, nf.tanh, x), "GB/s", beside)
+    yield measured("add", 12e-9 * n / seconds_of(gpu, F.add, x, x), "GB/s", beside)
+    norm, rows = nf.LayerNorm(64 if quick else 1024), x.reshape(-1, 64 if quick else 1024)
+    yield measured("layer norm", 8e-9 * n / seconds_of(gpu, norm, rows), "GB/s", beside)
+    build = Build(GPU)
+    nf.setup(nf.Adam(), {"p": np.zeros(n // 4, np.float32)}).lower(build)
+    with bound_to(gpu, Launches(build), []) as (_, work):  # reads p, g, m, v; writes p, m, v
+        yield measured("adam", 28e-9 * (n // 4) / timed(gpu, work), "GB/s", beside)
+
+
+def convolution(gpu: Any, quick: bool) -> Iterator[Record]:
+    n, size, c = (2, 6, 4) if quick else (32, 56, 64)
+    x, w = random(n, size, size, c), random(3, 3, c, c)
+    work = 2e-9 * n * size**2 * 9 * c**2
+    seconds = seconds_of(gpu, lambda x, w: nf.conv(x, w, pad="same"), x, w)
+    beside = {}
+    if torch_here():
+        import torch
+
+        images, weights = (torch.from_numpy(a).cuda() for a in (x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)))
+        images = images.contiguous(memory_format=torch.channels_last)
+        beside = {"PyTorch": work / torch_seconds(lambda: torch.conv2d(images, weights, padding=1))}
+    yield measured(f"conv 3 x 3, {c} to {c}, {n} x {size} x {size}", work / seconds, "GFLOP/s", beside)
+
+
+def lstm(gpu: Any, quick: bool) -> Iterator[Record]:
+    hidden, steps, n = (4, 3, 2) if quick else (128, 64, 32)
+    layer, x = nf.LSTM(32, hidden), random(n, steps, 32)
+    beside = {}
+    if torch_here():
+        import torch
+
+        theirs, given = torch.nn.LSTM(32, hidden, batch_first=True).cuda(), torch.from_numpy(x).cuda()
+        with torch.inference_mode():
+            beside = {"PyTorch": 1e6 * torch_seconds(lambda: theirs(given))}
+    name = f"LSTM forward, {hidden} units, {steps} steps, {n} samples"
+    yield measured(name, 1e6 * seconds_of(gpu, layer, x), "us", beside)
+
+
+# ---------------------------------------------------------------- whole steps
+
+
+def steps(gpu: Any, quick: bool) -> Iterator[Record]:
+    cases = {"mlp_small": mlp((3, 4, 1), "tanh", 5, "mse", 1)} if quick else STEPS
+    for name, case in cases.items():
+        bound, _, x, y = bound_step(gpu, case)
+        try:
+            bound.run(x, y)
+            took = []
+            for _ in range(3 if quick else 200):
+                start = time.perf_counter()
+                bound.run(x, y)
+                took.append(time.perf_counter() - start)
+            kernels = timed(gpu, replaying(bound, [x, y]))
+        finally:
+            bound.close()
+        beside = {"PyTorch": 1e6 * torch_step(case)} if torch_here() else {}
+        yield measured(f"step of {name}", 1e6 * statistics.median(took), "us", beside, kernels=1e6 * kernels)
+
+
+def torch_here() -> bool:
+    """Whether PyTorch can use the GPU; its numbers are whole ones then, as ours, not TF32."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    return bool(torch.cuda.is_available())
+
+
+def torch_seconds(call: Callable[[], object], count: int = 50) -> float:
+    """Of one call: the median of rounds of some."""
+    import torch
+
+    took = []
+    for number in range(ROUNDS + 1):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(count):
+            call()
+        torch.cuda.synchronize()
+        took += [(time.perf_counter() - start) / count] if number else []  # the first is for warming up
+    return statistics.median(took)
+
+
+def torch_step(case: Training) -> float:
+    """Seconds of PyTorch's eager step, with the batch on the CPU as ours has it."""
+    import torch
+
+    from benchmarks.peers.with_torch import model_of
+
+    model = model_of(case).cuda()
+    x, y = map(torch.from_numpy, case.data(channels_first=True))
+    optimiser = torch.optim.Adam(model.parameters(), case.rate, fused=True)
+    measure = torch.nn.functional.mse_loss if case.loss == "mse" else torch.nn.functional.cross_entropy
+    x, y = x.pin_memory(), y.pin_memory()
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        loss = measure(model(x.cuda(non_blocking=True)), y.cuda(non_blocking=True))
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    return torch_seconds(step)
+
+
+# ---------------------------------------------------------------- all
+
+
+PARTS = {"product": products, "memory": memory_bound, "conv": convolution, "lstm": lstm, "step": steps}
+
+
+def measured(name: str, figure: float, unit: str, beside: dict[str, float], **more: float) -> Record:
+    said = ", ".join([f"{figure:.4g} {unit}", *(f"{who} {value:.4g}" for who, value in beside.items())])
+    return record("speed", name, True, said, figure=figure, unit=unit, beside=beside, **more)
+
+
+def checks(gpu: Any, family: str, quick: bool) -> Iterator[Record]:
+    for name, part in PARTS.items():
+        try:
+            yield from part(gpu, quick)
+        except Exception as error:
+            yield record(family, name, False, reason(error))

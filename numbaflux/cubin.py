@@ -1,0 +1,335 @@
+"""kernel -> entry -> cubin: what build.py does, for GPUs. Needs no GPU and no driver; compiles in processes of its own,
+and keeps cubins beside the CPU's object files.
+
+An entry is launched with a row's words as its arguments, the status word's address first, and a grid of (tiles, blocks
+that share a tile). From the words each block makes the arrays of its tile, as entries on the CPU do. Where the status
+word is set, it does nothing; address 0: it does not look.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from .build import KERNELS, Signature
+from .kernels.cuda.launch import THREADS
+from .native import MANY, pool
+from .objects import Objects, Store, pack, unpack
+from .op import PlanError, expect
+
+Capability = tuple[int, int]  # (9, 0): what a GPU can do, as NVIDIA counts it
+What = tuple[str, Signature, int]  # "dense.product_large", signature, threads of a block
+ALWAYS = ("cuda/jit.py", "cuda/launch.py")  # what each entry depends on
+TOOLS = ("numba", "llvmlite", "nvidia-nvjitlink-cu12", "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink", "nvidia-nvvm")
+BATCH = 24  # entries that one process compiles
+FAILED = "could not compile "
+FEWEST = 3  # that are worth a process: importing numba takes as long
+REGISTERS = 65_536  # of a multiprocessor
+MOST_REGISTERS = 128  # of a thread
+
+
+class Cubin(NamedTuple):
+    """Machine code of one entry, and the name it has in there."""
+
+    name: str
+    code: bytes
+
+
+def words(signature: Signature) -> int:
+    """How many words a row has, after the status word's address (kernels/table.py).
+
+    >>> words(("f4:1", "f4:2", "i", "f4"))
+    12
+    """
+    return sum(3 + int(rank) if rank else 2 if kind == "i" else 1 for kind, _, rank in map(_parted, signature))
+
+
+def _parted(code: str) -> tuple[str, str, str]:
+    return code.partition(":")
+
+
+def _argument_type(code: str) -> Any:
+    from numba.cuda import types
+
+    if code == "i":
+        return types.int64
+    scalar = {"f4": types.float32, "f8": types.float64, "i1": types.int8, "i2": types.int16, "i4": types.int32}
+    scalar |= {"i8": types.int64, "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64}
+    scalar |= {"b1": types.boolean}
+    kind, _, rank = _parted(code)
+    return types.Array(scalar[kind], int(rank), "C") if rank else scalar[kind]
+
+
+def _array(context: Any, builder: Any, typ: Any, words: list[Any], tile: Any) -> Any:
+    """An array in the GPU's memory, cut to the tile, from its words: start, bytes a tile, size, size a tile, others."""
+    from llvmlite import ir
+    from numba.cuda import cgutils
+    from numba.cuda.np.arrayobj import populate_array
+
+    word = ir.IntType(64)
+    array = context.make_array(typ)(context, builder)
+    item = context.get_data_type(typ.dtype)
+    size = context.get_abi_sizeof(item)
+    start, move, total, block, *others = words
+    left = builder.sub(total, builder.mul(tile, block))
+    some = builder.select(builder.icmp_signed("<", left, block), left, block)
+    some = builder.select(builder.icmp_signed("<", some, word(0)), word(0), some)
+    shape = [builder.select(builder.icmp_signed("==", block, word(0)), total, some), *others]
+    strides: list[Any] = []
+    step = word(size)
+    for extent in reversed(shape):
+        strides.insert(0, step)
+        step = builder.mul(step, extent)
+    # by way of the global memory's address space, so that loads need not find out where they are
+    here = builder.inttoptr(builder.add(start, builder.mul(tile, move)), ir.PointerType(item, 1))
+    populate_array(
+        array, data=builder.addrspacecast(here, item.as_pointer()), shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides), itemsize=word(size), meminfo=None,
+    )  # fmt: skip
+    return array._getvalue()
+
+
+def _arguments(typs: tuple[Any, ...]) -> Any:
+    """The intrinsic that makes a kernel's arguments for a tile from the words of its row."""
+    from llvmlite import ir
+    from numba.cuda import types
+    from numba.cuda.extending import intrinsic
+
+    @intrinsic
+    def arguments(typing: Any, words: Any, tile: Any) -> Any:
+        result = types.Tuple(typs)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values, at = [], 1
+            for typ in typs:
+                count = 3 + typ.ndim if isinstance(typ, types.Array) else 1 if isinstance(typ, types.Float) else 2
+                found = [builder.extract_value(args[0], i) for i in range(at, at + count)]
+                at += count
+                if isinstance(typ, types.Array):
+                    values.append(_array(context, builder, typ, found, args[1]))
+                elif isinstance(typ, types.Float):
+                    bits = found[0] if typ.bitwidth == 64 else builder.trunc(found[0], ir.IntType(32))
+                    values.append(builder.bitcast(bits, context.get_value_type(typ)))
+                else:
+                    values.append(builder.add(found[0], builder.mul(args[1], found[1])))
+            return context.make_tuple(builder, result, values)
+
+        return result(words, tile), generate
+
+    return arguments
+
+
+def _stopped() -> Any:
+    """The intrinsic that says whether the status word is set, where an entry is to look."""
+    from llvmlite import ir
+    from numba.cuda import cgutils, types
+    from numba.cuda.extending import intrinsic
+
+    @intrinsic
+    def stopped(typing: Any, words: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word = ir.IntType(64)
+            address = builder.extract_value(args[0], 0)
+            found = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(1), 0))
+            with builder.if_then(builder.icmp_signed("!=", address, word(0))):
+                status = builder.load(builder.inttoptr(address, ir.PointerType(word, 1)))
+                builder.store(builder.icmp_signed("!=", status, word(0)), found)
+            return builder.load(found)
+
+        return types.boolean(words), generate
+
+    return stopped
+
+
+def entry(kernel: Any, signature: Signature, threads: int) -> tuple[Any, Any]:
+    """What a GPU is given to launch, and the type of its words."""
+    from numba import cuda
+    from numba.cuda import types
+
+    arguments, stopped = _arguments(tuple(map(_argument_type, signature))), _stopped()
+    blocks = max(1, REGISTERS // MOST_REGISTERS // threads)
+
+    @cuda.jit(launch_bounds=(threads, blocks))
+    def entry(words):  # type: ignore[no-untyped-def]
+        if stopped(words):
+            return
+        kernel(*arguments(words, types.int64(cuda.blockIdx.x)))
+
+    return entry, types.UniTuple(types.int64, 1 + words(signature))
+
+
+def _without_gpu(capability: Capability) -> None:
+    """Let numba compile for a GPU that need not be there."""
+    import numba.cuda.codegen as codegen
+    import numba.cuda.dispatcher as dispatcher
+
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability, id=0)
+    features = "a" if capability >= (9, 0) else ""
+    codegen.CUDACodeLibrary._ensure_cc = lambda self, cc=None: cc or (*capability, features)
+
+
+def build(function: str, signature: Signature, threads: int = THREADS, capability: Capability = (9, 0)) -> Cubin:
+    """Compile one entry of kernels/cuda, by its name: "dense.product_large"."""
+    import numba.cuda.dispatcher as dispatcher
+
+    _without_gpu(capability)
+    module, _, name = function.rpartition(".")
+    kernel = getattr(importlib.import_module(f"numbaflux.kernels.cuda.{module}"), name)
+    made, typ = entry(kernel, signature, threads)
+    options = {k: v for k, v in made.targetoptions.items() if k != "device"}
+    library = dispatcher._Kernel(made.py_func, (typ,), **options)._codelibrary
+    return Cubin(library._entry_name, bytes(library.get_cubin().code))
+
+
+@functools.cache
+def _imported(path: Path) -> tuple[Path, ...]:
+    """The files of kernels/ that one of them imports."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1]
+            names = [node.module.replace(".", "/")] if node.module else [alias.name for alias in node.names]
+            found += [folder / (name + ".py") for name in names]
+    return tuple(found)
+
+
+@functools.cache
+def sources(module: str) -> str:
+    """Digest of a module of kernels/cuda, of all that it imports from kernels/, and of how entries are made."""
+    seen: set[Path] = set()
+    todo = [KERNELS / name for name in (*ALWAYS, f"cuda/{module}.py")]
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo += _imported(path)
+    digest = hashlib.sha256()
+    for path in (*sorted(seen), Path(__file__)):
+        digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@functools.cache
+def versions() -> str:
+    """Versions of the compilers, read without importing them."""
+    found = {}
+    for name in ("numba-cuda", *TOOLS):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    cure = "pip install numbaflux[cuda]"
+    expect("numba-cuda" in found, "gpu", "numba-cuda", "installed", "nothing", cure, PlanError)
+    return " ".join(f"{name} {number}" for name, number in found.items())
+
+
+@functools.cache
+def key(what: What, capability: Capability) -> str:
+    """The name under which a cubin is kept: readable, and different when anything that made it is."""
+    function, signature, threads = what
+    text = [function, *signature, str(threads), str(capability), sources(function.partition(".")[0]), versions()]
+    generation = f"sm{capability[0]}{capability[1]}"
+    return f"{generation}.{function}-{hashlib.sha256(chr(10).join(text).encode()).hexdigest()[:32]}"
+
+
+def cubins(wanted: Iterable[What], capability: Capability, store: Store | None = None) -> dict[What, Cubin]:
+    """The cubins of some entries for one kind of GPU: as the cache has them, compiled and kept where it has not. Those
+    that are needed together are kept together too: one file to read."""
+    names = {key(what, capability): what for what in wanted}
+    if not names:
+        return {}
+    store = store or Store()
+    bundle = "cubins-" + hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:32]
+    codes = store.read(bundle) if len(names) > 1 else None
+    if codes is None or codes.keys() != names.keys():
+        codes = dict(sorted(_found(names, capability, store)))
+        if len(names) > 1:
+            store.write(bundle, codes)
+    parted = {what: codes[name].partition(b"\0") for name, what in names.items()}
+    return {what: Cubin(name.decode(), code) for what, (name, _, code) in parted.items()}
+
+
+def _found(names: dict[str, What], capability: Capability, store: Store) -> Iterator[tuple[str, bytes]]:
+    """Cubins by name, read or compiled. Of several processes that start together one compiles, the others read."""
+    absent = dict(names)
+    yield from _kept(absent, store)
+    if not absent:
+        return
+    with store.alone():
+        yield from _kept(absent, store)
+        if len(absent) >= MANY:
+            words = f"numbaflux: compiling {len(absent)} GPU kernels, once for this machine"
+            print(words, file=sys.stderr, flush=True)
+        for name, code in compiled(absent, capability, pool().allowed):
+            store.tell("built", name)
+            store.write(name, {name: code})
+            yield name, code
+
+
+def _kept(absent: dict[str, What], store: Store) -> Iterator[tuple[str, bytes]]:
+    """Those that the cache has, which are then no longer absent."""
+    for name in list(absent):
+        found = store.read(name)
+        if found is not None and found.keys() == {name}:
+            store.tell("hit", name)
+            del absent[name]
+            yield name, found[name]
+
+
+def compiled(wanted: dict[str, What], capability: Capability, jobs: int) -> Iterator[tuple[str, bytes]]:
+    """Cubins by name, as they come, from up to that many processes at once."""
+    count = max(-(-len(wanted) // BATCH), min(jobs, -(-len(wanted) // FEWEST)))
+    shares = [dict(sorted(wanted.items())[i::count]) for i in range(count)]
+    with ThreadPoolExecutor(jobs) as workers:
+        for done in as_completed([workers.submit(_in_child, share, capability) for share in shares]):
+            yield from done.result().items()
+
+
+def _in_child(wanted: dict[str, What], capability: Capability) -> Objects:
+    """Compile in a fresh process, under none of the settings of NUMBA_*."""
+    path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    made = subprocess.run(  # noqa: S603  this Python, with arguments of this file
+        [sys.executable, "-P", "-m", "numbaflux.cubin"],  # -P: else modules would be looked for where one happens to be
+        input=json.dumps([[*what, capability] for what in wanted.values()]).encode(),
+        env=ours | {"PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
+    codes = unpack(made.stdout)
+    if made.returncode != 0 or codes is None or len(codes) != len(wanted):
+        said = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        whom = "" if said.startswith(FAILED) else f"{FAILED}{', '.join(what[0] for what in wanted.values())[:200]}: "
+        raise PlanError(f"gpu: {whom}{said[:400]}")
+    return {name: codes[str(i)] for i, name in enumerate(wanted)}
+
+
+def main() -> None:
+    """The child: a list of [function, signature, threads, capability] as JSON on standard input, a container of cubins
+    on standard output, by their places in the list; each begins with the entry's name and a zero byte. A kernel that
+    does not compile ends it with one line that names the kernel and the reason."""
+    made = {}
+    for i, (function, signature, threads, capability) in enumerate(json.load(sys.stdin)):
+        try:
+            cubin = build(function, tuple(signature), threads, tuple(capability))
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no reason given"
+            sys.exit(f"{FAILED}{function}({', '.join(signature)}): {type(error).__name__}: {reason[:300]}")
+        made[str(i)] = cubin.name.encode() + b"\0" + cubin.code
+    sys.stdout.buffer.write(pack(made))
+
+
+if __name__ == "__main__":
+    main()

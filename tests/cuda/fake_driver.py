@@ -1,0 +1,207 @@
+"""A GPU that is not there: numbaflux.device.GPU on memory of the CPU, kernels in the simulator. It is as late as a GPU
+may be: a stream runs only when somebody waits for it, or another stream must, so a copy that waits for too little
+brings what was there before."""
+
+import inspect
+from collections import deque
+
+import numpy as np
+
+from numbaflux import device
+from numbaflux.interpreter import arguments
+from numbaflux.op import DeviceError
+from tests.cuda import simulator
+
+
+class Stream:
+    def __init__(self):
+        self.queue = deque()
+
+
+class Event:
+    def __init__(self):
+        self.stream = None  # where it was last set
+        self.marks = 0  # how often
+        self.passed = 0  # of these, how often the stream has come there
+
+
+class FakeGPU:
+    """What device.GPU is; `calls` has the name of what was asked, in order, `done` what has run, and in which order."""
+
+    number, name, capability = 0, "a GPU that is not there", (9, 0)
+
+    def __init__(self, room=1 << 30, order="forward"):
+        self.room, self.order = room, order
+        self.blocks, self.pins, self.streams = {}, {}, []
+        self.calls, self.done, self.functions = [], [], {}
+        self.open = {"stream": 0, "event": 0, "graph": 0}
+        self.capturing = False
+        self.mirrors = device.Mirrors(self)
+
+    def _asked(self, name, allowed=True):
+        self.calls.append(name)
+        if self.capturing and not allowed:
+            raise DeviceError(f"gpu: {name} failed: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+
+    # ---------------------------------------------------------------- memory
+
+    def memory(self):
+        return self.room - sum(b.nbytes for b in self.blocks.values()), self.room
+
+    def versions(self):
+        return {"cuda": "0.0", "driver": "000.00"}
+
+    def allocate(self, nbytes):
+        self._asked("allocate", False)
+        if nbytes > self.memory()[0]:
+            raise DeviceError(f"gpu: allocating {nbytes} bytes failed: CUDA_ERROR_OUT_OF_MEMORY")
+        raw = np.full(max(nbytes, 1) + 256, 0xFF, np.uint8)  # NaN: nobody has written there
+        block = raw[-raw.ctypes.data % 256 :][: max(nbytes, 1)]
+        self.blocks[block.ctypes.data] = block
+        return block.ctypes.data
+
+    def free(self, address):
+        self._asked("free", False)
+        self.synchronize()
+        del self.blocks[address]
+
+    def part(self, address, nbytes):
+        """Some of the GPU's memory."""
+        for start, block in self.blocks.items():
+            if start <= address and address + nbytes <= start + block.nbytes:
+                return block[address - start :][:nbytes]
+        raise DeviceError("gpu: running kernels failed: CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    def pinned(self, nbytes):
+        self._asked("pinned", False)
+        array = np.full(max(nbytes, 1), 0xFF, np.uint8)
+        self.pins[array.ctypes.data] = array
+        return array[:nbytes]
+
+    def unpin(self, array):
+        self._asked("unpin", False)
+        del self.pins[array.ctypes.data]
+
+    def _stays(self, array):
+        start, end = array.ctypes.data, array.ctypes.data + array.nbytes
+        return any(s <= start and end <= s + p.nbytes for s, p in self.pins.items())
+
+    def zero(self, address, nbytes, stream):
+        self._later(stream, "zero", lambda: self.part(address, nbytes).fill(0))
+
+    def upload(self, address, array, stream):
+        if array.nbytes:
+            given = array if self._stays(array) else array.copy()
+            raw = given.reshape(-1).view(np.uint8)
+            self._later(stream, "upload", lambda: self.part(address, raw.nbytes).__setitem__(slice(None), raw))
+
+    def download(self, array, address, stream):
+        if array.nbytes:
+            raw = array.reshape(-1).view(np.uint8)
+            self._later(stream, "download", lambda: raw.__setitem__(slice(None), self.part(address, raw.nbytes)))
+
+    def copy(self, to, start, nbytes, stream):
+        self._later(stream, "copy", lambda: np.copyto(self.part(to, nbytes), self.part(start, nbytes)))
+
+    # ---------------------------------------------------------------- streams and events
+
+    def _later(self, stream, name, do):
+        self._asked(name)
+        stream.queue.append((name, do))
+
+    def _run(self, stream, until=lambda: False):
+        while stream.queue and not until():
+            name, do = stream.queue.popleft()
+            do()
+            self.done.append(name)
+
+    def stream(self):
+        self._asked("stream")
+        self.open["stream"] += 1
+        self.streams.append(Stream())
+        return self.streams[-1]
+
+    def end_stream(self, stream):
+        self._asked("end_stream")
+        self.open["stream"] -= 1
+        self.streams.remove(stream)
+
+    def wait(self, stream):
+        self._asked("wait", False)
+        self._run(stream)
+
+    def synchronize(self):
+        for stream in self.streams:
+            self._run(stream)
+
+    def event(self):
+        self._asked("event")
+        self.open["event"] += 1
+        return Event()
+
+    def end_event(self, event):
+        self._asked("end_event")
+        self.open["event"] -= 1
+
+    def record(self, event, stream):
+        event.stream, event.marks = stream, event.marks + 1
+        mark = event.marks
+        self._later(stream, "record", lambda: setattr(event, "passed", mark))
+
+    def after(self, stream, event):
+        mark, other = event.marks, event.stream
+        self._later(stream, "after", lambda: other and self._run(other, lambda: event.passed >= mark))
+
+    def seconds(self, start, end):
+        self._run(end.stream)
+        return 1e-6
+
+    # ---------------------------------------------------------------- kernels
+
+    def load(self, wanted):
+        self._asked("load", False)
+        return list(wanted)
+
+    def launch(self, function, grid, threads, words, stream):
+        given = words.copy()
+        self._later(stream, "launch", lambda: self._launched(function, grid, threads, given))
+
+    def _launched(self, function, grid, threads, words):
+        kernel, codes, block = function
+        assert block == threads
+        status, *row = words.tolist()
+        if status and self.part(status, 8).view(np.int64)[0]:
+            return
+        for tile in range(grid[0])[:: -1 if self.order == "backward" else 1]:
+            args = arguments(codes, row, tile)
+            for a in args:
+                if isinstance(a, np.ndarray) and a.size:
+                    self.part(a.ctypes.data, a.nbytes)
+            simulator.simulate(simulator.find(kernel), args, threads, grid[1], self.order)
+
+    def graph(self, launches):
+        self._asked("graph")
+        stream, self.capturing = Stream(), True
+        try:
+            for one in launches:
+                self.launch(*one, stream)
+        finally:
+            self.capturing = False
+        self.open["graph"] += 1
+        return list(stream.queue)
+
+    def replay(self, graph, stream):
+        self._asked("replay")
+        stream.queue.extend(graph)
+
+    def end_graph(self, graph):
+        self._asked("end_graph")
+        self.open["graph"] -= 1
+
+
+def interface(kind):
+    """Name -> arguments of all that a GPU can be asked."""
+    found = {
+        name: thing for name, thing in vars(kind).items() if not name.startswith("_") and inspect.isfunction(thing)
+    }
+    return {name: list(inspect.signature(thing).parameters) for name, thing in found.items()}

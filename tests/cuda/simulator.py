@@ -1,0 +1,301 @@
+"""CUDA kernels without a GPU: threads of a block one after another, in a fixed order, from barrier to barrier.
+
+`install()` puts this module in the place of numbaflux.kernels.cuda.jit, the one door of those kernels, so that they are
+plain Python here. Found are: a barrier that not all threads reach, one reached at different lines, memory of the block
+read before it is written (NaN), a negative index, a vector that does not lie on 16 bytes, and, by running in several
+orders, results that depend on the order (a barrier that is missing).
+"""
+
+import importlib
+import random
+import sys
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from greenlet import getcurrent, greenlet
+from numba import njit
+
+from numbaflux.kernels.cuda.launch import WARP as WARP
+from numbaflux.kernels.cuda.launch import launch
+from numbaflux.kernels.jit import fma as fused
+
+DOOR = "numbaflux.kernels.cuda.jit"
+ORDERS = ("forward", "backward", "shuffled")
+STAND_INS = "index kernel inlined signed word".split()  # what is Python's own here; all else is a function of this file
+
+
+class SimulatorError(Exception):
+    """Something that a GPU would not forgive, or would not tell."""
+
+
+# ------------------------------------------------------------------------------------------------------- one block
+
+
+class Checked(np.ndarray):
+    """An array whose indices must not be negative."""
+
+    def __getitem__(self, at: Any) -> Any:
+        return super().__getitem__(_right(at))
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        super().__setitem__(_right(at), value)
+
+
+def _right(at: Any) -> Any:
+    for i in at if isinstance(at, tuple) else (at,):
+        if not isinstance(i, slice) and i < 0:
+            raise SimulatorError(f"index {i} is negative")
+    return at
+
+
+class Thread(greenlet):
+    """A thread of a block, which stops at what it waits for."""
+
+    number: int
+    block: "Block"
+    waits: tuple[str, Any, Any] | None = None  # for whom, at which line, what it brings
+    found: dict[int, Any]  # what each thread brought
+
+
+@dataclass
+class Block:
+    """A block of threads, in one order."""
+
+    part: int
+    parts: int
+    threads: int
+    order: str
+    memory: dict[tuple[int, np.dtype[Any]], np.ndarray] = field(default_factory=dict)
+
+    def run(self, kernel: Callable[..., None], args: Sequence[Any]) -> None:
+        """The kernel in every thread, until all have ended."""
+        all_threads = []
+        for number in range(self.threads):
+            one = Thread(lambda: kernel(*args))
+            one.number, one.block, one.found = number, self, {}
+            one.gr_context = copy_context()  # NumPy's errstate is part of it
+            all_threads.append(one)
+        alive = all_threads
+        while alive:
+            for one in self._ordered([t for t in alive if t.waits is None]):
+                one.switch()
+            alive = [t for t in alive if not t.dead]
+            if alive:
+                self._let_go(alive)
+
+    def _ordered(self, threads: list[Thread]) -> list[Thread]:
+        if self.order == "shuffled":
+            random.Random(0).shuffle(threads)
+        return threads[::-1] if self.order == "backward" else threads
+
+    def _let_go(self, alive: list[Thread]) -> None:
+        """Let those go on whose barrier all have reached."""
+        groups = [[t for t in alive if t.number // WARP == w] for w in range(-(-self.threads // WARP))]
+        waiting = [[t for t in g if t.waits and t.waits[0] == "warp"] for g in groups]
+        ready = [w for g, w in zip(groups, waiting, strict=True) if w and len(w) == len(g)]
+        if all(t.waits and t.waits[0] == "block" for t in alive):
+            ready = [alive]
+        if not ready:
+            raise SimulatorError("threads wait for each other at different places")
+        for together in ready:
+            whole = self.threads if together is alive else min(WARP, self.threads - together[0].number // WARP * WARP)
+            lines = {t.waits[1] for t in together if t.waits}
+            if len(together) < whole or len(lines) > 1:
+                raise SimulatorError(f"{len(together)} of {whole} threads wait at {sorted(lines)}")
+            brought = {t.number % WARP if together is not alive else t.number: t.waits[2] for t in together if t.waits}
+            for t in together:
+                t.found, t.waits = brought, None
+
+
+def simulate(
+    kernel: Callable[..., None], args: Sequence[Any], threads: int, parts: int, order: str = "forward"
+) -> None:
+    """kernel(*args) for one tile, by so many blocks of so many threads."""
+    given = [a.view(Checked) if isinstance(a, np.ndarray) else a for a in args]
+    numbers = range(parts)[::-1] if order == "backward" else range(parts)
+    with np.errstate(all="ignore"):
+        for part in numbers:
+            Block(part, parts, threads, order).run(kernel, given)
+
+
+def run_entry(kernel: str, codes: Sequence[str], args: Sequence[Any], order: str = "forward") -> None:
+    """One tile of a plan's entry, by the threads and blocks that launch.py gives it."""
+    shapes = [a.shape if isinstance(a, np.ndarray) else a for a in args]
+    chosen = launch(kernel, codes, shapes)
+    simulate(find(chosen.name), args, chosen.threads, chosen.parts, order)
+
+
+def find(kernel: str) -> Callable[..., None]:
+    """The function of kernels/cuda by the name that entries have, as plain Python."""
+    module, _, name = kernel.rpartition(".")
+    return getattr(importlib.import_module(f"numbaflux.kernels.cuda.{module}"), name)
+
+
+def install() -> None:
+    """Let kernels find this module instead of numba's CUDA. Before any of them is imported."""
+    sys.modules[DOOR] = sys.modules[__name__]
+
+
+# --------------------------------------------------------------------------------- what kernels import from the door
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+inlined = kernel
+signed = int
+word = np.uint64
+
+
+def int32(i: Any) -> Any:
+    return np.array([int(i) & 0xFFFFFFFF], np.uint32).view(np.int32)[0]
+
+
+def index(i: Any) -> int:
+    """A number of 32 bits without a sign."""
+    if not 0 <= i < 2**32:
+        raise SimulatorError(f"index {i} does not fit in 32 bits without a sign")
+    return int(i)
+
+
+def _me() -> Thread:
+    return getcurrent()  # type: ignore[return-value]
+
+
+def thread() -> int:
+    return _me().number
+
+
+def threads() -> int:
+    return _me().block.threads
+
+
+def part() -> int:
+    return _me().block.part
+
+
+def parts() -> int:
+    return _me().block.parts
+
+
+def rank() -> int:
+    me = _me()
+    return me.block.part * me.block.threads + me.number
+
+
+def ranks() -> int:
+    return _me().block.parts * _me().block.threads
+
+
+def _wait(whom: str, value: Any = None) -> dict[int, Any]:
+    """Stop until all of the block or of the warp have come here."""
+    me, frame = _me(), sys._getframe(2)
+    me.waits = whom, f"{frame.f_code.co_name}:{frame.f_lineno}", value
+    me.parent.switch()
+    return me.found
+
+
+def barrier() -> None:
+    _wait("block")
+
+
+def from_lane(x: Any, lane: Any) -> Any:
+    return _wait("warp", x)[int(lane) % WARP]
+
+
+def from_partner(x: Any, mask: Any) -> Any:
+    return _wait("warp", x)[_me().number % WARP ^ int(mask)]
+
+
+def _nothing(count: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Memory that nobody has written, on a multiple of 16 bytes."""
+    room = np.full(count * dtype.itemsize + 16, 0xFF, np.uint8)  # NaN; the largest, or -1, as an integer
+    skip = -room.ctypes.data % 16
+    return room[skip : skip + count * dtype.itemsize].view(dtype).view(Checked)
+
+
+def shared(count: int) -> Callable[[Any], np.ndarray]:
+    def make(x: Any) -> np.ndarray:
+        memory, kind = _me().block.memory, np.asarray(x).dtype
+        if (id(make), kind) not in memory:
+            memory[id(make), kind] = _nothing(count, kind)
+        return memory[id(make), kind]
+
+    return make
+
+
+def local(count: int) -> Callable[[Any], np.ndarray]:
+    return lambda x: _nothing(count, np.asarray(x).dtype).view(np.ndarray)  # indices are known: faster unchecked
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1)
+
+
+def aligned(x: np.ndarray) -> bool:
+    return x.ctypes.data % 16 == 0
+
+
+def _vector(x: np.ndarray, i: Any) -> slice:
+    if (x.ctypes.data + int(i) * x.itemsize) % min(16, 4 * x.itemsize) or not 0 <= i <= x.size - 4:
+        raise SimulatorError(f"the vector at {i} of {x.size} is not on 16 bytes, or not inside")
+    return slice(int(i), int(i) + 4)
+
+
+def load4(x: np.ndarray, i: Any) -> tuple[Any, ...]:
+    return tuple(x.reshape(-1)[_vector(x, i)])
+
+
+def store4(x: np.ndarray, i: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+    x.reshape(-1)[_vector(x, i)] = a, b, c, d
+
+
+def fma(x: Any, y: Any, z: Any) -> Any:
+    """Rounded once, as the CPU does it."""
+    if x.dtype != y.dtype or x.dtype != z.dtype:
+        raise SimulatorError(f"fma of {x.dtype}, {y.dtype}, {z.dtype}")
+    return x.dtype.type(_fma(x, y, z))
+
+
+@njit  # type: ignore[untyped-decorator]
+def _fma(x: Any, y: Any, z: Any) -> Any:
+    return fused(x, y, z)
+
+
+def bits64(x: Any) -> Any:
+    return np.float64(x).view(np.int64)
+
+
+def from_bits64(x: Any) -> Any:
+    return np.int64(x).view(np.float64)
+
+
+def typed(value: Any, x: Any) -> Any:
+    return np.asarray(x).dtype.type(value)
+
+
+def sqrt(x: Any) -> Any:
+    return np.sqrt(x)
+
+
+def _compiled(module: str) -> SimpleNamespace:
+    """The scalar functions of a module as they are on the CPU, with numbers of one type in and out."""
+    found = vars(importlib.import_module(f"numbaflux.kernels.{module}"))
+    return SimpleNamespace(**{name: _one_type(f) for name, f in found.items() if hasattr(f, "py_func")})
+
+
+def _one_type(f: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        kind = next(a.dtype for a in args if isinstance(a, np.floating)).type
+        y = f(*map(kind, args))
+        return tuple(map(kind, y)) if isinstance(y, tuple) else kind(y)
+
+    return call
+
+
+scalar, activation = _compiled("scalar"), _compiled("activation")
