@@ -103,10 +103,27 @@ def _with_axis(x: Spec, axis: int, size: int) -> Spec:
     return Spec(x.shape[:axis] + (size,) + x.shape[axis + 1 :], x.dtype)
 
 
+def _within(name: str, count: int, extent: int, start: int, step: int) -> None:
+    """start, start + step, ... are places along an axis of that extent: kernels do not look."""
+    last = start + max(count - 1, 0) * step
+    good = count == 0 or (0 <= start < extent and 0 <= last < extent)
+    expect(good, name, "start, step and size", f"of elements 0..{extent - 1}", (start, step, count), error=ShapeError)
+
+
+def _slice_shape(x: Spec, axis: int, start: int, step: int, size: int) -> Spec:
+    _within("slice", size, x.shape[axis], start, step)
+    return _with_axis(x, axis, size)
+
+
+def _place_shape(x: Spec, axis: int, start: int, step: int, size: int) -> Spec:
+    _within("place", x.shape[axis], size, start, step)
+    return _with_axis(x, axis, size)
+
+
 # x[start], x[start + step], ... : size elements along an axis
 SLICE: Op = Op(
     "slice",
-    lambda x, axis, start, step, size: _with_axis(x, axis, size),
+    _slice_shape,
     _along("move.extract"),
     (_back(lambda: PLACE),),
     examples=(example("f", (4, 5), axis=1, start=1, step=2, size=2),),
@@ -114,7 +131,7 @@ SLICE: Op = Op(
 # zeros of the given size along an axis, with x at start, start + step, ...
 PLACE: Op = Op(
     "place",
-    lambda x, axis, start, step, size: _with_axis(x, axis, size),
+    _place_shape,
     _along("move.place"),
     (_back(lambda: SLICE),),
     examples=(example("f", (4, 2), axis=1, start=1, step=2, size=5),),

@@ -125,3 +125,14 @@ def test_no_gradient_goes_through_integers():
 def test_a_cast_to_the_same_type_is_nothing():
     x = np.ones(3, np.float32)
     assert H.astype(x, "float32") is x
+
+
+@pytest.mark.parametrize("op", [M.SLICE, M.PLACE], ids=lambda op: op.name)
+@pytest.mark.parametrize("numbers", [(0, 1, 5), (-1, 1, 2), (3, -2, 3), (0, 2**40, 2), (4, 1, 1)])
+def test_slices_stay_inside(op, numbers):
+    """Whoever applies the operation itself can name any numbers."""
+    start, step, count = numbers
+    x = counted(2, 4 if op is M.SLICE else count)
+    size = count if op is M.SLICE else 4
+    with pytest.raises(nf.ShapeError, match=f"^{op.name}: start, step and size must be of elements 0..3, got"):
+        nf.apply(op, x, axis=1, start=start, step=step, size=size)
