@@ -301,7 +301,7 @@ def _in_child(wanted: dict[str, What], capability: Capability) -> Objects:
     """Compile in a fresh process, under none of the settings of NUMBA_*."""
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     ours = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    made = subprocess.run(  # noqa: S603  this Python, with arguments of this file
+    made = subprocess.run(  # noqa: S603  # this Python, with arguments of this file
         [sys.executable, "-P", "-m", "numbaflux.cubin"],  # -P: else modules would be looked for where one happens to be
         input=json.dumps([[*what, capability] for what in wanted.values()]).encode(),
         env=ours | {"PYTHONPATH": path},

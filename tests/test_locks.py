@@ -85,7 +85,7 @@ def test_environments_are_made_from_locks():
     makefile = (ROOT / "Makefile").read_text()
     assert "--require-hashes --only-binary :all: --requirement .ci/locks" in makefile
     used = set(re.findall(r"installed: LOCK = (\w+)", makefile)) | set(re.findall(r"HASHED\)/(\w+)\.txt", makefile))
-    assert used == {"dev", "peers", "security", "oracle"} <= set(WANTED)
+    assert used == {"cuda", "dev", "oracle", "peers", "security"} <= set(WANTED)
     for lock in used:
         assert re.search(rf"^\.venv\S*/\w+:.* \.ci/locks/{lock}\.txt$", makefile, re.M), (
             f"{lock}: made anew when it changes"

@@ -122,7 +122,8 @@ CHECKS = ["check.finite", "check.finite_one", "check.flags"]
 
 def test_every_kernel_of_the_library_is_spoiled_below():
     known = {".".join(what[:2]).removeprefix("cpu.") for what in warm.entries().values()}
-    assert known - {"runner.run", "runner.region"} == {*USED, *RULES, *CHECKS, "optim.tick", "random.advance"}
+    elsewhere = {"runner.run", "runner.region", "sha256.leaves"}  # tests/kernels has them, with oracles that are exact
+    assert known - elsewhere == {*USED, *RULES, *CHECKS, "optim.tick", "random.advance"}
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

@@ -158,5 +158,5 @@ def test_numba_and_llvmlite_are_held_to_one_series(config):
 
 def test_extras(config):
     promised = "mpi mpich openmpi cuda convert plot tensorboard examples serve sign fuzz images"
-    ours = "dev oracle peers security"
+    ours = "dev oracle peers security disassemblers"
     assert set(config["options.extras_require"]) == {*promised.split(), *ours.split()}
