@@ -153,7 +153,15 @@ KINDS: dict[str, Callable[[Valid, int], tuple[bytes, bool]]] = {"flips": flip, "
 
 
 def wrong(path: Path, file: Valid, other: bool) -> tuple[str, str]:
-    """(what came of it, what is wrong with that); other: the file may hold other content under right digests."""
+    """(what came of it, what is wrong with that); other: the file may hold other content under right digests. A door
+    that takes too long ends the process."""
+    try:
+        return _tried(path, file, other)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _tried(path: Path, file: Valid, other: bool) -> tuple[str, str]:
     right = {place.name: digest(place.array) for place in file.places}
     found: Mapping[str, str] = {}
     for name, door in DOORS.items():
@@ -172,7 +180,6 @@ def wrong(path: Path, file: Valid, other: bool) -> tuple[str, str]:
         expected = _expected(name, found)
         if got != expected or not other and found != right:
             return "loaded", f"{name}: {sorted(set(got.items()) ^ set(expected.items()))[:2]}"
-    signal.setitimer(signal.ITIMER_REAL, 0)
     return "loaded", ""
 
 

@@ -1,6 +1,7 @@
 """Changed copies of valid files: no flipped bit gets through, no mutation changes what is loaded unnoticed."""
 
 import os
+import signal
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_a_change_that_gets_through_is_noticed(tmp_path, monkeypatch):
     assert mutations.wrong(path, file, other=True) == ("loaded", "")
     monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: [][0]})
     assert mutations.wrong(path, file, other=True)[1].startswith("read: IndexError")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)  # or this process would end a while later
 
 
 def test_a_process_that_dies_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):
