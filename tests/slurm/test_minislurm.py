@@ -135,7 +135,7 @@ def test_all_of_it_ends(tmp_path):
 
 def test_a_daemon_that_ends_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(minislurm, "CONF", minislurm.CONF + "Nonsense=1\n")
-    with pytest.raises(AssertionError, match="(?s)no Slurm, .*slurmctld.*ended:.*Nonsense"):
+    with pytest.raises(AssertionError, match="(?s)no Slurm, .*slurm(ctld|d)'.*ended:.*Nonsense"):
         with minislurm.minislurm(tmp_path, nodes=1):
             pass
     assert processes.belonging(tmp_path) == []
