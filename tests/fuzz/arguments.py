@@ -17,7 +17,6 @@ import inspect
 import io
 import os
 import pkgutil
-import resource
 import signal
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import numbaflux as nf
+from tests.fuzz.limits import confine
 
 # Not called, and why.
 LEFT_OUT = {
@@ -269,14 +269,6 @@ def attempt(case: Case, log: int) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def confine() -> None:
-    """A call may take so much memory, and no signal of ours ends the process."""
-    with open("/proc/self/statm") as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGPROF, late)
-
-
 def main(words: list[str]) -> int:
     """Print each finding, of a function one; how many there are is the exit code."""
     number, examples, names = int(words[0]), int(words[1]), words[2:]
@@ -289,7 +281,8 @@ def main(words: list[str]) -> int:
     good = {name: found for name, found in calls.found.items() if found and (not names or name in names)}
     log = os.open("last", os.O_RDWR | os.O_CREAT)
     print(f"{len(good)} of {len(public())} functions; the last call: {os.path.abspath('last')}", flush=True)
-    confine()
+    confine(MEMORY)
+    signal.signal(signal.SIGPROF, late)  # so that none of ours ends the process
     found: dict[str, str] = {}
 
     @seed(number)

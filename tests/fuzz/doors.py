@@ -6,7 +6,6 @@ A line of JSON before a file is opened, one after each door: whoever reads them 
 import hashlib
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ import numbaflux as nf
 from numbaflux import hdf5, hdf5_classic
 from numbaflux.tree import arrays
 from tests.fuzz.digests import MODELS, digest
+from tests.fuzz.limits import confine
 
 SECONDS = 60  # after which a door hangs: the process is ended by a signal, whatever it is in
 ROOM = 1 << 30  # bytes of address space more than the process has when it begins
@@ -117,7 +117,7 @@ class Watch:
 
 
 def _memory(field: str) -> int:
-    """Bytes of this process, as Linux tells: VmHWM (the most so far), VmRSS, VmSize."""
+    """Bytes of this process, as Linux tells: VmHWM (the most so far), VmRSS."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(field))
 
@@ -157,8 +157,7 @@ def main(manifest: str, table: str = "tests.fuzz.doors:DOORS", first: str = "0")
     for door in doors.values():
         attempt(door, variants[0]["path"], variants[0]["base"], watch)
     _BEFORE.update(sys.modules)
-    most = _memory("VmSize") + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    confine(ROOM)
     for i, variant in enumerate(variants[int(first) :], int(first)):
         print(json.dumps({"at": i}), flush=True)
         os.environ.update(variant["env"])

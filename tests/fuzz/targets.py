@@ -34,8 +34,10 @@ with atheris.instrument_imports(include=MODULES):
     from numbaflux.hdf5_json import parse_json
     from numbaflux.zoo import index
     from tests.fuzz.forge import base, blocks, repair
+    from tests.fuzz.limits import confine
 
 LONGEST = 1 << 15  # bytes of an input
+MEMORY = 2 << 30  # bytes more
 
 
 class Target(NamedTuple):
@@ -180,7 +182,9 @@ def main(name: str, seconds: str, folder: str) -> None:
             path.write_bytes(data)
         answered(target.run, str(path) if target.suffix else data)
 
-    options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=30", "-rss_limit_mb=2048", "-verbosity=0",
+    confine(MEMORY)
+    # rss_limit_mb=0: what it looks at begins with the most that the process had which started this one
+    options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=30", "-rss_limit_mb=0", "-verbosity=0",
                "-print_final_stats=1", f"-artifact_prefix={folder}/{name}-", str(corpus)]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], one, **({"custom_mutator": _repaired} if target.repaired else {}))
     atheris.Fuzz()

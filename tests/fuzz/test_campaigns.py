@@ -75,10 +75,11 @@ def test_a_target_ends_in_time(tmp_path):
 
 
 @ATHERIS
-def test_a_target_that_breaks_is_a_finding(tmp_path, monkeypatch):
+@pytest.mark.parametrize("broken", ["[][0]", "bytearray(4 << 30)"])
+def test_a_target_that_breaks_is_a_finding(broken, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text(
-        "import numbaflux.hdf5_json as j\nj.parse_json = lambda text: [][0]\nj.__loader__ = None\n"
+        f"import numbaflux.hdf5_json as j\nj.parse_json = lambda text: {broken}\nj.__loader__ = None\n"
     )
     done = program.target("json", 1, tmp_path)
     assert done.findings and done.findings[0].startswith("json: json-crash-")
