@@ -23,6 +23,7 @@ import llvmlite.binding as llvm
 
 from .objects import Objects, pack, unpack
 from .op import PlanError, expect
+from .words import argument, argument_type, count
 
 KERNELS = Path(__file__).parent / "kernels"
 SYMBOLS = {"memcpy", "memmove", "memset", "_GLOBAL_OFFSET_TABLE_"}  # all that a kernel's object file may ask for
@@ -54,7 +55,7 @@ def versions() -> str:
 def sources(module: str) -> str:
     """Digest of a kernel module and of every module of kernels/ that it imports."""
     seen: dict[Path, bytes] = {}
-    todo = [KERNELS / (module.replace(".", "/") + ".py"), Path(__file__)]
+    todo = [KERNELS / (module.replace(".", "/") + ".py"), Path(__file__), Path(__file__).with_name("words.py")]
     while todo:
         path = todo.pop()
         if path in seen:
@@ -78,64 +79,13 @@ def key(module: str, function: str, signature: Signature) -> str:
     return f"{module.rpartition('.')[2]}.{function}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def _argument_type(code: str) -> Any:
-    from numba import types
-
-    if code == "i":
-        return types.int64
-    scalar = {"f4": types.float32, "f8": types.float64, "i1": types.int8, "i2": types.int16, "i4": types.int32}
-    scalar |= {"i8": types.int64, "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64}
-    scalar |= {"b1": types.boolean}
-    kind, _, rank = code.partition(":")
-    return types.Array(scalar[kind], int(rank), "C") if rank else scalar[kind]
-
-
-def _unpack(context: Any, builder: Any, typ: Any, row: Any, at: int, tile: Any) -> tuple[Any, int]:
-    """The kernel's argument of type typ from the words row[at:], cut to the tile, and where the next one starts
-    (kernels/table.py)."""
-    from llvmlite import ir
-    from numba import types
-    from numba.core import cgutils
-
-    word = ir.IntType(64)
-
-    def get(i: int) -> Any:
-        return builder.load(builder.gep(row, [word(i)]))
-
-    if isinstance(typ, types.Array):
-        array = context.make_array(typ)(context, builder)
-        item = context.get_data_type(typ.dtype)
-        size = context.get_abi_sizeof(item)
-        data = builder.add(get(at), builder.mul(tile, get(at + 1)))
-        total, block = get(at + 2), get(at + 3)
-        left = builder.sub(total, builder.mul(tile, block))
-        part = builder.select(builder.icmp_signed("<", left, block), left, block)
-        part = builder.select(builder.icmp_signed("<", part, word(0)), word(0), part)
-        shape = [builder.select(builder.icmp_signed("==", block, word(0)), total, part)]
-        shape += [get(at + 4 + i) for i in range(typ.ndim - 1)]
-        strides: list[Any] = []
-        step = word(size)
-        for extent in reversed(shape):
-            strides.insert(0, step)
-            step = builder.mul(step, extent)
-        context.populate_array(
-            array, data=builder.inttoptr(data, item.as_pointer()), shape=cgutils.pack_array(builder, shape),
-            strides=cgutils.pack_array(builder, strides), itemsize=word(size), meminfo=None,
-        )  # fmt: skip
-        return array._getvalue(), at + 3 + typ.ndim
-    if isinstance(typ, types.Float):
-        bits = get(at) if typ.bitwidth == 64 else builder.trunc(get(at), ir.IntType(32))
-        return builder.bitcast(bits, context.get_value_type(typ)), at + 1
-    return builder.add(get(at), builder.mul(tile, get(at + 1))), at + 2
-
-
 def entry(kernel: Any, signature: Signature) -> Any:
     """The C function void(int64 row, int64 tile) that cuts the arguments out of a row and calls the kernel."""
     from llvmlite import ir
     from numba import cfunc, types
     from numba.extending import intrinsic
 
-    argument_types = tuple(map(_argument_type, signature))
+    argument_types = tuple(argument_type(code, types) for code in signature)
     kernel.compile(argument_types)
     done = kernel.overloads[argument_types]
     # nobody looks at a kernel's status, so what it raises would be lost: Numba keeps each exception under such a name
@@ -146,11 +96,16 @@ def entry(kernel: Any, signature: Signature) -> Any:
     @intrinsic
     def invoke(typing: Any, row: Any, tile: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            row = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+            def pointer(address: Any, item: Any) -> Any:
+                return builder.inttoptr(address, item.as_pointer())
+
+            word = ir.IntType(64)
+            row = builder.inttoptr(args[0], word.as_pointer())
             values, at = [], 0
-            for typ in argument_types:
-                value, at = _unpack(context, builder, typ, row, at, args[1])
-                values.append(value)
+            for code, typ in zip(signature, argument_types, strict=True):
+                words = [builder.load(builder.gep(row, [word(at + i)])) for i in range(count(code))]
+                values.append(argument(context, builder, code, typ, words, args[1], pointer))
+                at += len(words)
             context.active_code_library.add_linking_library(done.library)
             # no_propagate: no status is looked at, so the object needs no Python and no reference counts
             context.call_internal_no_propagate(builder, done.fndesc, done.signature, values)
@@ -211,21 +166,27 @@ def build_all(wanted: dict[str, What], jobs: int) -> Iterator[tuple[str, bytes]]
             yield from done.result().items()
 
 
-def _in_child(wanted: dict[str, What]) -> Objects:
-    """Compile in a fresh process, under LLVM's settings of ours and none of NUMBA_*."""
-    llvm_settings = {"NUMBA_CPU_NAME": llvm.get_host_cpu_name(), "NUMBA_CPU_FEATURES": features() + WIDE}
+def in_child(module: str, wanted: Any, settings: dict[str, str]) -> tuple[Objects | None, str]:
+    """What a module of ours makes of this list, in a fresh process under none of the settings of NUMBA_* but these:
+    the objects of the container that it prints, None if it fails; and the last line of what it says."""
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     ours = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    made = subprocess.run(
-        [sys.executable, "-P", "-m", "numbaflux.build"],  # -P: else modules would be looked for where one happens to be
-        input=json.dumps(list(wanted.values())).encode(),
-        env=ours | llvm_settings | {"PYTHONPATH": path},
+    made = subprocess.run(  # noqa: S603  # this Python, with arguments of ours
+        [sys.executable, "-P", "-m", module],  # -P: else modules would be looked for where one happens to be
+        input=json.dumps(wanted).encode(),
+        env=ours | settings | {"PYTHONPATH": path},
         capture_output=True,
         check=False,
     )
-    objects = unpack(made.stdout)
-    if made.returncode != 0 or objects is None or objects.keys() != wanted.keys():
-        said = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    said = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return (None if made.returncode else unpack(made.stdout)), said
+
+
+def _in_child(wanted: dict[str, What]) -> Objects:
+    """Compile in a process of its own, under LLVM's settings of ours."""
+    settings = {"NUMBA_CPU_NAME": llvm.get_host_cpu_name(), "NUMBA_CPU_FEATURES": features() + WIDE}
+    objects, said = in_child("numbaflux.build", list(wanted.values()), settings)
+    if objects is None or objects.keys() != wanted.keys():
         raise PlanError(f"native: could not compile {', '.join(wanted)[:200]}: {said[:300]}")
     return objects
 

@@ -13,8 +13,6 @@ import functools
 import hashlib
 import importlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,11 +21,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from .build import KERNELS, Signature
+from .build import KERNELS, Signature, in_child
 from .kernels.cuda.launch import THREADS
 from .native import MANY, pool
-from .objects import Objects, Store, pack, unpack
+from .objects import Objects, Store, pack
 from .op import PlanError, expect
+from .words import argument, argument_type, count
 
 Capability = tuple[int, int]  # (9, 0): what a GPU can do, as NVIDIA counts it
 What = tuple[str, Signature, int]  # "dense.product_large", signature, threads of a block
@@ -47,83 +46,28 @@ class Cubin(NamedTuple):
     code: bytes
 
 
-def words(signature: Signature) -> int:
-    """How many words a row has, after the status word's address (kernels/table.py).
-
-    >>> words(("f4:1", "f4:2", "i", "f4"))
-    12
-    """
-    return sum(3 + int(rank) if rank else 2 if kind == "i" else 1 for kind, _, rank in map(_parted, signature))
-
-
-def _parted(code: str) -> tuple[str, str, str]:
-    return code.partition(":")
-
-
-def _argument_type(code: str) -> Any:
-    from numba.cuda import types
-
-    if code == "i":
-        return types.int64
-    scalar = {"f4": types.float32, "f8": types.float64, "i1": types.int8, "i2": types.int16, "i4": types.int32}
-    scalar |= {"i8": types.int64, "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64}
-    scalar |= {"b1": types.boolean}
-    kind, _, rank = _parted(code)
-    return types.Array(scalar[kind], int(rank), "C") if rank else scalar[kind]
-
-
-def _array(context: Any, builder: Any, typ: Any, words: list[Any], tile: Any) -> Any:
-    """An array in the GPU's memory, cut to the tile, from its words: start, bytes a tile, size, size a tile, others."""
-    from llvmlite import ir
-    from numba.cuda import cgutils
-    from numba.cuda.np.arrayobj import populate_array
-
-    word = ir.IntType(64)
-    array = context.make_array(typ)(context, builder)
-    item = context.get_data_type(typ.dtype)
-    size = context.get_abi_sizeof(item)
-    start, move, total, block, *others = words
-    left = builder.sub(total, builder.mul(tile, block))
-    some = builder.select(builder.icmp_signed("<", left, block), left, block)
-    some = builder.select(builder.icmp_signed("<", some, word(0)), word(0), some)
-    shape = [builder.select(builder.icmp_signed("==", block, word(0)), total, some), *others]
-    strides: list[Any] = []
-    step = word(size)
-    for extent in reversed(shape):
-        strides.insert(0, step)
-        step = builder.mul(step, extent)
-    # by way of the global memory's address space, so that loads need not find out where they are
-    here = builder.inttoptr(builder.add(start, builder.mul(tile, move)), ir.PointerType(item, 1))
-    populate_array(
-        array, data=builder.addrspacecast(here, item.as_pointer()), shape=cgutils.pack_array(builder, shape),
-        strides=cgutils.pack_array(builder, strides), itemsize=word(size), meminfo=None,
-    )  # fmt: skip
-    return array._getvalue()
-
-
-def _arguments(typs: tuple[Any, ...]) -> Any:
+def _arguments(signature: Signature) -> Any:
     """The intrinsic that makes a kernel's arguments for a tile from the words of its row."""
     from llvmlite import ir
     from numba.cuda import types
     from numba.cuda.extending import intrinsic
 
+    argument_types = [argument_type(code, types) for code in signature]
+
     @intrinsic
     def arguments(typing: Any, words: Any, tile: Any) -> Any:
-        result = types.Tuple(typs)
+        result = types.Tuple(argument_types)
 
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            def pointer(address: Any, item: Any) -> Any:
+                """By way of the global memory's address space, so that loads need not find out where they are."""
+                return builder.addrspacecast(builder.inttoptr(address, ir.PointerType(item, 1)), item.as_pointer())
+
             values, at = [], 1
-            for typ in typs:
-                count = 3 + typ.ndim if isinstance(typ, types.Array) else 1 if isinstance(typ, types.Float) else 2
-                found = [builder.extract_value(args[0], i) for i in range(at, at + count)]
-                at += count
-                if isinstance(typ, types.Array):
-                    values.append(_array(context, builder, typ, found, args[1]))
-                elif isinstance(typ, types.Float):
-                    bits = found[0] if typ.bitwidth == 64 else builder.trunc(found[0], ir.IntType(32))
-                    values.append(builder.bitcast(bits, context.get_value_type(typ)))
-                else:
-                    values.append(builder.add(found[0], builder.mul(args[1], found[1])))
+            for code, typ in zip(signature, argument_types, strict=True):
+                found = [builder.extract_value(args[0], at + i) for i in range(count(code))]
+                values.append(argument(context, builder, code, typ, found, args[1], pointer))
+                at += len(found)
             return context.make_tuple(builder, result, values)
 
         return result(words, tile), generate
@@ -158,7 +102,7 @@ def entry(kernel: Any, signature: Signature, threads: int) -> tuple[Any, Any]:
     from numba import cuda
     from numba.cuda import types
 
-    arguments, stopped = _arguments(tuple(map(_argument_type, signature))), _stopped()
+    arguments, stopped = _arguments(signature), _stopped()
     blocks = max(1, REGISTERS // MOST_REGISTERS // threads)
 
     @cuda.jit(launch_bounds=(threads, blocks))
@@ -167,7 +111,7 @@ def entry(kernel: Any, signature: Signature, threads: int) -> tuple[Any, Any]:
             return
         kernel(*arguments(words, types.int64(cuda.blockIdx.x)))
 
-    return entry, types.UniTuple(types.int64, 1 + words(signature))
+    return entry, types.UniTuple(types.int64, 1 + sum(map(count, signature)))
 
 
 def _without_gpu(capability: Capability) -> None:
@@ -216,7 +160,7 @@ def sources(module: str) -> str:
             seen.add(path)
             todo += _imported(path)
     digest = hashlib.sha256()
-    for path in (*sorted(seen), Path(__file__)):
+    for path in (*sorted(seen), Path(__file__), Path(__file__).with_name("words.py")):
         digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -298,19 +242,9 @@ def compiled(wanted: dict[str, What], capability: Capability, jobs: int) -> Iter
 
 
 def _in_child(wanted: dict[str, What], capability: Capability) -> Objects:
-    """Compile in a fresh process, under none of the settings of NUMBA_*."""
-    path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    ours = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    made = subprocess.run(  # noqa: S603  # this Python, with arguments of this file
-        [sys.executable, "-P", "-m", "numbaflux.cubin"],  # -P: else modules would be looked for where one happens to be
-        input=json.dumps([[*what, capability] for what in wanted.values()]).encode(),
-        env=ours | {"PYTHONPATH": path},
-        capture_output=True,
-        check=False,
-    )
-    codes = unpack(made.stdout)
-    if made.returncode != 0 or codes is None or len(codes) != len(wanted):
-        said = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    """Compile in a process of its own."""
+    codes, said = in_child("numbaflux.cubin", [[*what, capability] for what in wanted.values()], {})
+    if codes is None or len(codes) != len(wanted):
         whom = "" if said.startswith(FAILED) else f"{FAILED}{', '.join(what[0] for what in wanted.values())[:200]}: "
         raise PlanError(f"gpu: {whom}{said[:400]}")
     return {name: codes[str(i)] for i, name in enumerate(wanted)}

@@ -15,7 +15,7 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    (*"op ranges objects build native cubin digests lowering lanes schedule pace files flops".split(),),
+    (*"op ranges objects build words native cubin digests lowering lanes schedule pace files flops".split(),),
     ("ops",),
     ("device", "tree", "rng"),
     (
@@ -41,8 +41,8 @@ LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 
 # Packages outside the standard library, and the parts that may import them; NumPy is everybody's.
 OWNERS = {
-    "numba": ("kernels", "build", "cubin"),
-    "llvmlite": ("kernels", "build", "cubin", "native", "info"),
+    "numba": ("kernels", "build", "cubin", "words"),
+    "llvmlite": ("kernels", "build", "cubin", "native", "info", "words"),
     "cuda": ("device",),
     "h5py": ("hdf5", "convert", "data", "info"),
     "tqdm": ("progress",),

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import numbaflux as nf
-from numbaflux import cubin
+from numbaflux import build, cubin
 from numbaflux.objects import Store
 from tests.sources import ROOT
 
@@ -97,7 +97,7 @@ def test_without_numba_cuda(monkeypatch):
 def test_a_kernel_that_does_not_compile_is_named(monkeypatch):
     said = "Traceback\n  lines\ncould not compile dense.product(f4:1): TypingError: no"
     done = subprocess.CompletedProcess([], 1, b"", said.encode())
-    monkeypatch.setattr(cubin.subprocess, "run", lambda *args, **kwargs: done)
+    monkeypatch.setattr(build.subprocess, "run", lambda *args, **kwargs: done)
     with pytest.raises(nf.PlanError, match=r"^gpu: could not compile dense.product\(f4:1\): TypingError: no$"):
         list(cubin.compiled({"a": ADD}, (9, 0), 1))
     done.stderr = b"Killed"
