@@ -13,6 +13,8 @@ from ..kernels.cuda.launch import CHAINS, chain_room, chained
 from ..lowering import Array, Block, Buf, Build, Int, cut, up, whole
 from ..op import DTypeError, Op, RangeError, ShapeError, Spec, example, expect
 from .dense import SPEED, Product, in_panels, lower_product, nothing
+from .elementwise import ADD
+from .move import PLACE, RESHAPE
 from .reduce import reduce_lower
 from .slots import join, own, slots
 from .unrolled import unrolled
@@ -322,12 +324,23 @@ Rule = Callable[..., Any]
 INPUTS = 7  # of floats: x, wi, w, bias, state_bias, h0, c0; then lengths
 
 
+def _of_last(c: Any, dy: Any, dh: Any, *dys: Any) -> tuple[Any, ...]:
+    """A gradient of the last step of y alone, y[:, -1], is one of the last h: no zeros for the other steps."""
+    made = getattr(dy, "call", None)  # of a traced value
+    steps = c.y.shape[1]
+    last = {"axis": 1, "start": 0 if c.attrs["reverse"] else steps - 1, "step": 1, "size": steps}
+    if made is None or made.op is not PLACE or made.attrs != last or c.inputs[INPUTS] is not None:
+        return dy, dh, *dys
+    only = c.apply(RESHAPE, made.inputs[0], shape=c.outs[1].shape)
+    return None, only if dh is None else c.apply(ADD, dh, only), *dys
+
+
 def _grads(c: Any, *dys: Any) -> Any:
     """Of all inputs, once. What is kept for them is theirs alone; where it has a gradient itself, or is not there, step
     by step."""
 
     def make() -> Any:
-        dy, dh, dc, *kept = dys
+        dy, dh, dc, *kept = _of_last(c, *dys)
         if not c.attrs["keep"] or any(d is not None for d in kept):
             return c.vjp(lambda *x: unrolled(c.apply, *x, **c.attrs), c.inputs, dys)
         y, _, _, cells, gates = c.outs

@@ -277,3 +277,36 @@ def test_saved_and_loaded(tmp_path):
     loaded, x = nf.load(tmp_path / "m.h5"), drawn(2, 6, 3).astype(np.float32)
     np.testing.assert_array_equal(loaded(x), model(x))
     assert repr(loaded) == repr(model)
+
+
+def test_gradient_of_the_last_step():
+    """y[:, -1] is the last h: its gradient takes no array of zeros around it; that of another step does."""
+    layer, x = in_double(nf.LSTM(4, 5, rng=1)), drawn(3, 7, 4)
+    theirs = as_torch(layer, "LSTM", 4)
+    for step, arrays in ((-1, 0), (-2, 1)):
+        program = nf.compile(lambda m, x, step=step: nf.gradient(lambda m: (m(x)[:, step] ** 2).sum(), m))
+        theirs.zero_grad()
+        (theirs(torch.from_numpy(x))[0][:, step] ** 2).sum().backward()
+        closely(program(layer, x).cells[0].Wh.T, theirs.weight_hh_l0.grad)
+        placed = [e for p in program.programs.values() for e in p.plan.entries if e.kernel == "move.place"]
+        assert len(placed) == arrays
+
+
+@pytest.mark.parametrize("options", [{"bidirectional": True}, {"return_state": True}, {"lengths": np.array([7, 2, 4])}])
+def test_gradient_of_the_last_step_as_of_a_sum_over_steps(options):
+    options = dict(options)
+    lengths = options.pop("lengths", None)
+    layer, x, at = in_double(nf.LSTM(4, 5, rng=1, **options)), drawn(3, 7, 4), np.zeros((3, 7, 1))
+    at[:, -1] = 1.0
+
+    def loss(m, of):
+        y = m(x) if lengths is None else m(x, lengths=lengths)
+        y, state = y if layer.return_state else (y, None)
+        return of(y) + (0.0 if state is None else (state[0] ** 3).sum())
+
+    last, whole = (
+        nf.compile(lambda m, of=of: nf.gradient(lambda m: loss(m, of), m))(layer)
+        for of in (lambda y: (y[:, -1] ** 2).sum(), lambda y: (y**2 * at).sum())
+    )
+    for a, b in zip(nf.trainables(last), nf.trainables(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
