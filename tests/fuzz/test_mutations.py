@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from numbaflux import FileFormatError, hdf5
-from tests.fuzz import campaign, mutations
+from tests.child import child
+from tests.fuzz import campaign, mutations, remembered
 from tests.fuzz.digests import digest
 from tests.fuzz.forge import base
 
@@ -57,6 +58,51 @@ def test_a_change_that_gets_through_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: [][0]})
     assert mutations.wrong(path, file, other=True)[1].startswith("read: IndexError")
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)  # or this process would end a while later
+
+
+def test_what_was_computed_before_is_what_would_be_computed_again(tmp_path, monkeypatch):
+    file, path, parses = mutations.valid("training"), tmp_path / "m.h5", []
+    plain = hdf5.view
+    with monkeypatch.context() as change:
+        change.setattr(hdf5, "view", lambda data, hashed=True: (parses.append(1), plain(data, hashed))[1])
+        came = set()
+        for number in range(200):
+            path.write_bytes(mutations.mutate(file, number)[0])
+            parses.clear()
+            wholly, each = mutations.wrong(path, file, other=True), len(parses)
+            parses.clear()
+            with remembered.checksums():
+                assert mutations.wrong(path, file, other=True, wholly=False) == wholly
+            came.add((wholly, each, len(parses)))
+    assert came == {(("loaded", ""), 6, 1), (("refused", ""), 6, 1), (("refused", ""), 0, 0)}  # 0: a wrong superblock
+    assert hdf5.view is plain
+
+
+def test_what_another_door_takes_is_noticed(tmp_path, monkeypatch):
+    file, path = mutations.valid("model"), tmp_path / "m.h5"
+    right = {place.name: digest(place.array) for place in file.places}
+    monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: hdf5.read(path), "other": lambda *_: right})
+    path.write_bytes(file.data[:-8])
+    assert mutations.wrong(path, file, other=True)[1].startswith("other: ")
+    assert mutations.wrong(path, file, other=True, wholly=False) == ("refused", "")
+
+
+def test_a_foreign_read_is_a_finding(tmp_path):
+    code = f"""
+        from pathlib import Path
+        from tests.fuzz import mutations
+        plain, sound = mutations.DOORS["read"], mutations.valid("model").data
+
+        def door(path, base):
+            if Path(path).read_bytes() != sound:
+                open("/etc/hostname").close()
+            return plain(path, base)
+
+        mutations.DOORS["read"] = door
+        print(mutations.campaign("mutations", "model", 0, 3, Path({str(tmp_path)!r}))["findings"])
+    """
+    told = child(code)
+    assert told.count("foreign read") == 3 and "/etc/hostname" in told
 
 
 def test_a_process_that_dies_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):
