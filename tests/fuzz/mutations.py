@@ -94,14 +94,16 @@ def mutate(file: Valid, number: int) -> tuple[bytes, bool]:
     """A mutation, and whether it has right digests of other content."""
     draw = random.Random(f"{file.base.name} {number}")
     out, stamped = bytearray(file.data), draw.random() < 0.4
-    for _ in range(draw.randint(1, 4)):
-        if stamped and draw.random() < 0.7:
-            draw.choice((_token, _token, _value))(out, file, draw)
-        else:
-            _header(out, file, draw)
-    if stamped:
-        _stamp(out, file)
-    repair(out, [(first, last) for first, last in file.blocks if out[first:last] != file.data[first:last]])
+    while out == file.data:
+        for _ in range(draw.randint(1, 4)):
+            if stamped and draw.random() < 0.7:
+                draw.choice((_token, _token, _value))(out, file, draw)
+            else:
+                _header(out, file, draw)
+        if stamped:
+            _stamp(out, file)
+        changed = [(first, last) for first, last in file.blocks if out[first : last + 4] != file.data[first : last + 4]]
+        repair(out, changed)
     return bytes(out), stamped
 
 
