@@ -29,7 +29,7 @@ from tests.sources import ROOT
 KEPT = ROOT / ".fuzz"
 RESULTS, PAGE, BLOCK = ROOT / written.RESULTS / "fuzz.json", ROOT / "docs/security.md", "figures"
 MUTATIONS = 1_000_000  # of a run, if there is time
-SHARE = 0.8
+SHARE = 0.9
 READER, HOURS = "reader", 10  # the target that is owed so many hours of a CPU for each release
 SOURCES = (*sorted((ROOT / "numbaflux").glob("hdf5*.py")), ROOT / "numbaflux/digests.py")  # of what it tries
 TARGETS = (

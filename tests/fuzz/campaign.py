@@ -19,7 +19,7 @@ from tests.fuzz.forms import DOORS
 from tests.fuzz.hostile import Variant, lay_canaries, variants
 from tests.sources import ROOT
 
-CHUNK = {"flips": 21_000, "mutations": 20_000}  # files that one process tries
+CHUNK = {"flips": 21_000, "mutations": 25_000}  # files that one process tries
 CORES = os.cpu_count() or 1
 
 
