@@ -1,20 +1,24 @@
 """`python -m tests.fuzz MINUTES [FOLDER]`: everything here for so long, on all cores; FOLDER: somebody's hostile files.
 
-The generator's files and every flipped bit first; then mutations made right, and the targets of atheris, half of the
-time each. Both go on from where an earlier run ended (.fuzz/). Ends with 1 if there are findings.
+The generator's files and every flipped bit first; then a million mutations made right, in at most SHARE of what is left
+of the time; the rest is for the targets of atheris. Both go on from where an earlier run ended (.fuzz/), and what
+atheris took of the CPU without a finding is added up until the reader changes. Ends with 1 if there are findings.
 """
 
+import hashlib
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks import written
 from tests.fuzz import campaign
@@ -25,10 +29,14 @@ from tests.sources import ROOT
 KEPT = ROOT / ".fuzz"
 RESULTS, PAGE, BLOCK = ROOT / written.RESULTS / "fuzz.json", ROOT / "docs/security.md", "figures"
 MUTATIONS = 1_000_000  # of a run, if there is time
+SHARE = 0.9
+READER, HOURS = "reader", 10  # the target that is owed so many hours of a CPU for each release
+SOURCES = (*sorted((ROOT / "numbaflux").glob("hdf5*.py")), ROOT / "numbaflux/digests.py")  # of what it tries
 TARGETS = (
     "reader", "documents", "json", "classic", "safetensors", "zoo", "data-csv", "data-hdf5", "data-idx", "data-image",
     "data-npy", "data-npz", "data-wav",
 )  # fmt: skip
+State = dict[str, Any]  # the number to go on with, by campaign; seconds of a CPU by target; the digest of SOURCES then
 
 
 def target(name: str, seconds: float, folder: Path) -> Outcome:
@@ -36,12 +44,18 @@ def target(name: str, seconds: float, folder: Path) -> Outcome:
     before, start = _inputs(folder, name), time.monotonic()
     command = [sys.executable, "-m", "tests.fuzz.targets", name, str(max(1, round(seconds))), str(folder)]
     env = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, errors="replace", check=False)
-    told = re.search(r"number_of_executed_units: (\d+)", done.stderr + done.stdout)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=env)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    told = re.search(r"number_of_executed_units: (\d+)", text)
     findings = [f"{name}: {path.name}" for path in sorted(_inputs(folder, name) - before)]
-    if done.returncode and not findings:
-        findings = [f"{name}: {(done.stdout + done.stderr)[-1000:]}"]
-    return Outcome(f"atheris: {name}", int(told[1]) if told else 0, 0, time.monotonic() - start, findings)
+    if process.returncode and not findings:
+        findings = [f"{name}: {text[-1000:]}"]
+    took, busy = time.monotonic() - start, used.ru_utime + used.ru_stime
+    return Outcome(f"atheris: {name}", int(told[1]) if told else 0, 0, took, findings, busy=busy)
 
 
 def _inputs(folder: Path, name: str) -> set[Path]:
@@ -51,7 +65,31 @@ def _inputs(folder: Path, name: str) -> set[Path]:
     }
 
 
-def _mutated(state: dict[str, int], until: float, folder: Path) -> Iterator[Outcome]:
+def _targets(state: State, end: float, folder: Path) -> Iterator[Outcome]:
+    """Every target until that moment: the reader on a core of its own while it is owed hours, the others one after
+    another on the rest; then all alike."""
+    now = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+    busy = state["atheris"] = state["atheris"] if state.get("sources") == now else {}
+    state["sources"] = now
+    folder.mkdir(parents=True, exist_ok=True)
+    owed = busy.get(READER, 0.0) < 3600 * HOURS
+    names = [name for name in TARGETS if not owed or name != READER]
+    cores = max(1, CORES - owed)
+
+    def ran(name: str, parts: int) -> Outcome:
+        return target(name, (end - time.monotonic()) / parts, folder)
+
+    with ThreadPoolExecutor(CORES) as pool:
+        first = {READER: pool.submit(ran, READER, 1 if CORES > 1 else 2)} if owed else {}
+        rounds = -(-len(names) // cores)
+        rest = {name: pool.submit(ran, name, rounds - i // cores) for i, name in enumerate(names)}
+        for name, future in (rest | first).items():
+            done = future.result()
+            busy[name] = 0.0 if done.findings else busy.get(name, 0.0) + done.busy
+            yield done
+
+
+def _mutated(state: State, until: float, folder: Path) -> Iterator[Outcome]:
     """Half of the time, and of the mutations, for each base."""
     for i, of in enumerate(("model", "training")):
         first, now = state.get(f"mutations {of}", 0), time.monotonic()
@@ -61,7 +99,7 @@ def _mutated(state: dict[str, int], until: float, folder: Path) -> Iterator[Outc
         yield done
 
 
-def run(minutes: float, state: dict[str, int], kept: Path = KEPT) -> Iterator[Outcome]:
+def run(minutes: float, state: State, kept: Path = KEPT) -> Iterator[Outcome]:
     """Every campaign in turn; state: where to go on, changed on the way."""
     end = time.monotonic() + 60 * minutes
     runs = state["runs"] = state.get("runs", 0) + 1
@@ -69,17 +107,13 @@ def run(minutes: float, state: dict[str, int], kept: Path = KEPT) -> Iterator[Ou
         yield campaign.hostile(of, seed=runs)
     for of in ("model", "training"):
         yield campaign.numbers("flips", of, 0, campaign.bits(of), kept / "changed", end - 30 * minutes)
-    left = max(0.0, end - time.monotonic())
-    names = TARGETS if find_spec("atheris") else ()
-    yield from _mutated(state, time.monotonic() + left / (2 if names else 1), kept / "changed")
-    if names:
-        seconds = max(1.0, end - time.monotonic()) * CORES / len(names)
-        (kept / "targets").mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(CORES) as pool:
-            yield from pool.map(lambda name: target(name, seconds, kept / "targets"), names)
+    left, guided = max(0.0, end - time.monotonic()), find_spec("atheris")
+    yield from _mutated(state, time.monotonic() + left * (SHARE if guided else 1), kept / "changed")
+    if guided:
+        yield from _targets(state, end, kept / "targets")
 
 
-def table(outcomes: Sequence[Outcome], minutes: float) -> str:
+def table(outcomes: Sequence[Outcome], minutes: float, state: State) -> str:
     """The campaigns as a table of a page."""
 
     def spaced(number: int) -> str:
@@ -92,7 +126,13 @@ def table(outcomes: Sequence[Outcome], minutes: float) -> str:
         rows.append(f"| {name} | {spaced(one.tried)} | {refused} | {one.seconds:.0f} | {len(one.findings)} |")
     total, wrong = sum(one.tried for one in outcomes), sum(len(one.findings) for one in outcomes)
     where = f"{minutes:.1f} minutes on {CORES} cores, Python {platform.python_version()}"
-    return f"{where}: {spaced(total)} inputs, {wrong} findings.\n\n" + "\n".join(rows) + "\n"
+    mutations = sum(one.tried for one in outcomes if one.name.startswith("mutations"))
+    hours = state.get("atheris", {}).get(READER, 0.0) / 3600
+    bars = (
+        f"Mutations made right in this run: {spaced(mutations)}, of {spaced(MUTATIONS)}.\n"
+        f"atheris on the {READER}: {hours:.1f} CPU-hours without a finding so far, of {HOURS}."
+    )
+    return f"{where}: {spaced(total)} inputs, {wrong} findings.\n{bars}\n\n" + "\n".join(rows) + "\n"
 
 
 def main(minutes: float, files: Path | None = None, kept: Path = KEPT) -> int:
@@ -107,7 +147,7 @@ def main(minutes: float, files: Path | None = None, kept: Path = KEPT) -> int:
         outcomes.append(one)
         place.write_text(json.dumps(state))
     took = (time.monotonic() - start) / 60
-    made = table(outcomes, took)
+    made = table(outcomes, took, state)
     print("\n" + made)
     if not files and kept == KEPT:
         told = {"minutes": round(took, 1), "cores": CORES, "python": platform.python_version(), "state": state}

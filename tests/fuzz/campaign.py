@@ -19,12 +19,13 @@ from tests.fuzz.forms import DOORS
 from tests.fuzz.hostile import Variant, lay_canaries, variants
 from tests.sources import ROOT
 
-CHUNK = {"flips": 21_000, "mutations": 5_000}  # files that one process tries
+CHUNK = {"flips": 21_000, "mutations": 25_000}  # files that one process tries
 CORES = os.cpu_count() or 1
 
 
 class Outcome(NamedTuple):
-    """What a campaign tried, what came of it, and what is wrong. then: the number to go on with."""
+    """What a campaign tried, what came of it, and what is wrong. then: the number to go on with; busy: seconds of a
+    CPU, where they are counted."""
 
     name: str
     tried: int
@@ -33,6 +34,7 @@ class Outcome(NamedTuple):
     findings: list[str]
     then: int = 0
     worst: str = ""
+    busy: float = 0.0
 
 
 def hostile(of: str, draws: int = 1, seed: int = 0, rows: tuple[int, ...] = ()) -> Outcome:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,9 +15,13 @@ T = TypeVar("T")
 
 def digest(array: np.ndarray) -> str:
     """The digest of an array as docs/format.md words it."""
-    data = array.tobytes()
+    return _digest(array.dtype, array.shape, array.tobytes())
+
+
+@lru_cache(64)  # campaigns ask for the same few arrays again and again
+def _digest(dtype: np.dtype, shape: tuple[int, ...], data: bytes) -> str:
     leaves = b"".join(hashlib.sha256(data[i : i + LEAF]).digest() for i in range(0, len(data), LEAF))
-    return hashlib.sha256(f"{array.dtype.name} {'x'.join(map(str, array.shape))}\n".encode() + leaves).hexdigest()
+    return hashlib.sha256(f"{dtype.name} {'x'.join(map(str, shape))}\n".encode() + leaves).hexdigest()
 
 
 def file_digest(arrays: Mapping[str, np.ndarray]) -> str:

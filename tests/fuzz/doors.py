@@ -3,6 +3,8 @@
 A line of JSON before a file is opened, one after each door: whoever reads them knows on which file a child died.
 """
 
+import copy
+import functools
 import hashlib
 import json
 import os
@@ -52,8 +54,13 @@ def _load(path: str, base: str) -> Digests:
     return _digests(arrays(nf.load(path)))
 
 
+@functools.cache
+def _model(base: str) -> Any:
+    return MODELS[base]()
+
+
 def _load_into(path: str, base: str) -> Digests:
-    model = MODELS[base]()
+    model = copy.deepcopy(_model(base))
     before = _digests(arrays(model))
     try:
         nf.load_into(model, path)

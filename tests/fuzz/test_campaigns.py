@@ -32,7 +32,7 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path, quick, monkeypatch, ca
     assert asked[2:4] == [("mutations", "model", 0), ("mutations", "training", 0)]
     assert asked[6:] == [("mutations", "model", 10), ("mutations", "training", 10)]
     state = json.loads((tmp_path / "state.json").read_text())
-    assert state == {"runs": 2, "mutations model": 20, "mutations training": 20}
+    assert (state["runs"], state["mutations model"], state["mutations training"]) == (2, 20, 20)
     assert "| flips model | 10 | 9 | 0 | 0 |" in capsys.readouterr().out
 
 
@@ -49,6 +49,43 @@ def test_files_of_a_folder_alone(tmp_path, capsys):
     (tmp_path / "files" / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" * 20)
     assert program.main(1.0, tmp_path / "files", tmp_path / "kept") == 0
     assert "files of files" in capsys.readouterr().out
+
+
+def test_hours_of_atheris_are_added_up_until_the_reader_changes(tmp_path, monkeypatch):
+    asked: list[tuple[str, float]] = []
+    source, bad = tmp_path / "reader.py", set()
+
+    def target(name, seconds, folder):
+        asked.append((name, round(seconds, -1)))
+        return Outcome(f"atheris: {name}", 1, 0, seconds, ["x"] if name in bad else [], busy=6 * 3600.0)
+
+    monkeypatch.setattr(program, "target", target)
+    monkeypatch.setattr(program, "SOURCES", (source,))
+    monkeypatch.setattr(program, "CORES", 3)
+    source.write_text("1")
+    state: program.State = {}
+
+    def ran() -> float:
+        asked.clear()
+        names = {one.name for one in program._targets(state, program.time.monotonic() + 900, tmp_path)}
+        assert names == {f"atheris: {name}" for name in program.TARGETS}
+        return state["atheris"]["reader"] / 3600
+
+    assert ran() == 6
+    assert asked[0] == ("reader", 900.0)  # all the time, and the 12 others on two cores
+    assert {seconds for _, seconds in asked[1:]} == {150.0, 180.0, 220.0, 300.0, 450.0, 900.0}
+    assert ran() == 12 and state["atheris"]["json"] == 12 * 3600
+    table = program.table([Outcome("mutations made right: model", 5000, 0, 1.0, [])], 1.0, state)
+    assert "\natheris on the reader: 12.0 CPU-hours without a finding so far, of 10.\n" in table
+    assert "\nMutations made right in this run: 5 000, of 1 000 000.\n" in table.replace("\N{NO-BREAK SPACE}", " ")
+    assert ran() == 18  # it is owed no more
+    assert {seconds for _, seconds in asked} == {180.0, 220.0, 300.0, 450.0, 900.0}
+    bad.add("reader")
+    assert ran() == 0
+    bad.clear()
+    assert ran() == 6
+    source.write_text("2")
+    assert ran() == 6  # of the reader as it is now
 
 
 @ATHERIS
@@ -70,7 +107,7 @@ def test_the_targets_are_those_of_the_table_and_take_their_seeds():
 @ATHERIS
 def test_a_target_ends_in_time(tmp_path):
     done = program.target("zoo", 1, tmp_path)
-    assert done.findings == [] and done.tried > 100
+    assert done.findings == [] and done.tried > 100 and 0.5 < done.busy < 60
     assert list((tmp_path / "zoo").iterdir())  # the corpus, for the next time
 
 

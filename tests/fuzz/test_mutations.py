@@ -1,12 +1,14 @@
 """Changed copies of valid files: no flipped bit gets through, no mutation changes what is loaded unnoticed."""
 
 import os
+import random
 import signal
 
 import pytest
 
-from numbaflux import FileFormatError, hdf5
-from tests.fuzz import campaign, mutations
+from numbaflux import FileFormatError, hdf5, hdf5_objects
+from tests.child import child
+from tests.fuzz import campaign, forge, mutations, remembered
 from tests.fuzz.digests import digest
 from tests.fuzz.forge import base
 
@@ -26,7 +28,7 @@ def test_flipped_bits_of_a_checkpoint_are_noticed(tmp_path):
 def test_mutations_with_right_checksums_and_digests(tmp_path, of):
     done = campaign.numbers("mutations", of, 0, MUTATIONS, tmp_path)
     assert done.findings == [] and done.tried == MUTATIONS
-    assert MUTATIONS / 20 < MUTATIONS - done.refused < MUTATIONS / 2  # some are no change, or other content, stamped
+    assert MUTATIONS / 20 < MUTATIONS - done.refused < MUTATIONS / 2  # some are other content, stamped
 
 
 def test_every_truncation_is_noticed(tmp_path):
@@ -42,6 +44,7 @@ def test_every_truncation_is_noticed(tmp_path):
 def test_a_number_is_one_file():
     file = mutations.valid("model")
     assert mutations.mutate(file, 7) == mutations.mutate(file, 7) != mutations.mutate(file, 8)
+    assert all(mutations.mutate(file, number)[0] != file.data for number in range(500))
     data, valid = mutations.flip(file, 100)[0], base("model").data
     assert sum((a ^ b).bit_count() for a, b in zip(data, valid, strict=True)) == 1
     assert len({mutations.flip(file, number)[0] for number in range(500)}) == 500
@@ -57,6 +60,58 @@ def test_a_change_that_gets_through_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: [][0]})
     assert mutations.wrong(path, file, other=True)[1].startswith("read: IndexError")
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)  # or this process would end a while later
+
+
+def test_what_was_computed_before_is_what_would_be_computed_again(tmp_path, monkeypatch):
+    file, path, reads = mutations.valid("training"), tmp_path / "m.h5", []
+    plain, lookup3 = hdf5.read, hdf5_objects.lookup3
+    with monkeypatch.context() as change:
+        change.setattr(hdf5, "read", lambda *given, **named: (reads.append(1), plain(*given, **named))[1])
+        came = set()
+        for number in range(200):
+            path.write_bytes(mutations.mutate(file, number)[0])
+            reads.clear()
+            wholly, each = mutations.wrong(path, file, other=True), len(reads)
+            reads.clear()
+            with remembered.checksums():
+                assert mutations.wrong(path, file, other=True, wholly=False) == wholly
+            came.add((wholly, each, len(reads)))
+    assert came == {(("loaded", ""), 6, 2), (("refused", ""), 6, 1)}  # 2: one more with the file's SHA-256
+    assert hdf5.read is plain and hdf5_objects.lookup3 is lookup3
+
+
+def test_libhdf5_has_our_checksums():
+    draw = random.Random(0)
+    for size in range(300):
+        data = draw.randbytes(size)
+        assert forge.checksum(data) == hdf5_objects.lookup3(data)
+
+
+def test_what_another_door_takes_is_noticed(tmp_path, monkeypatch):
+    file, path = mutations.valid("model"), tmp_path / "m.h5"
+    right = {place.name: digest(place.array) for place in file.places}
+    monkeypatch.setattr(mutations, "DOORS", {"read": lambda path, base: hdf5.read(path), "other": lambda *_: right})
+    path.write_bytes(file.data[:-8])
+    assert mutations.wrong(path, file, other=True)[1].startswith("other: ")
+    assert mutations.wrong(path, file, other=True, wholly=False) == ("refused", "")
+
+
+def test_a_foreign_read_is_a_finding(tmp_path):
+    code = f"""
+        from pathlib import Path
+        from tests.fuzz import mutations
+        plain, sound = mutations.DOORS["read"], mutations.valid("model").data
+
+        def door(path, base):
+            if Path(path).read_bytes() != sound:
+                open("/etc/hostname").close()
+            return plain(path, base)
+
+        mutations.DOORS["read"] = door
+        print(mutations.campaign("mutations", "model", 0, 3, Path({str(tmp_path)!r}))["findings"])
+    """
+    told = child(code)
+    assert told.count("foreign read") == 3 and "/etc/hostname" in told
 
 
 def test_a_process_that_dies_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):
