@@ -15,10 +15,10 @@ from .optim import OptState
 from .tree import leaves, replaced
 
 KINDS = "biuf"  # of dtypes that may be on a GPU
-SLURM = (  # variables that say which GPUs a job was given
-    "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE",
-    "SLURM_GPUS_PER_TASK",
-)  # fmt: skip
+SLURM = {  # variables that say which GPUs a job was given, or how many, and what there means none
+    "SLURM_JOB_GPUS": "", "SLURM_STEP_GPUS": "", "SLURM_GPUS": "0", "SLURM_GPUS_ON_NODE": "0",
+    "SLURM_GPUS_PER_NODE": "0", "SLURM_GPUS_PER_TASK": "0",
+}  # fmt: skip
 
 
 class Device(NamedTuple):
@@ -146,7 +146,8 @@ def gpu_device(number: int | None = None, force: bool = False) -> Device:
     if not why:
         device.gpu(int(which))  # raises where there is none of this number
         return Device("gpu", int(which))
-    given = [f"{name}={os.environ[name]}" for name in SLURM if os.environ.get(name, "0") != "0"]
+    told = {name: os.environ.get(name, "") for name in SLURM}
+    given = [f"{name}={text}" for name, text in told.items() if text not in ("", SLURM[name])]
     said = f"; Slurm gave this job GPUs ({given[0]})" if given else ""
     if force or given:
         raise DeviceError(why + said)

@@ -103,6 +103,15 @@ def copied(array: np.ndarray, gpu: Any) -> np.ndarray:
     return made
 
 
+def fetched(array: np.ndarray) -> np.ndarray:
+    """The array, all of it in the GPU's own memory if it is on one, after Python wrote there."""
+    gpu = gpu_of(array)
+    if gpu is not None and array.size:
+        gpu.prefetch(array.ctypes.data, array.nbytes, gpu.default)
+        gpu.wait(gpu.default)
+    return array
+
+
 def copy(array: np.ndarray) -> np.ndarray:
     """A copy where the array is.
 

@@ -40,10 +40,10 @@ def gpu_for(
     lasting = {key: a for key, a in first.items() if key not in fresh} | {id(a): a for a in kept.values()}
     names = {key: paths.get(key, f"an array of shape {a.shape} that the function uses") for key, a in lasting.items()}
     arguments = [(f"argument {i}", a) for i, a in enumerate(given)]
-    own = managed.common(where, [(names[key], a) for key, a in lasting.items()])
-    if own is None and any(map(managed.heavy, lasting.values())):
-        arguments = [(names[key], a) for key, a in lasting.items()] + arguments
-    return own or managed.common(where, arguments), fresh
+    own = [(names[key], a) for key, a in lasting.items()]
+    if managed.common(where, own) is not None:
+        arguments = [(name, a) for name, a in arguments if managed.gpu_of(a) is not None]
+    return managed.common(where, own + arguments), fresh
 
 
 def _held(calls: list[Call]) -> list[np.ndarray]:

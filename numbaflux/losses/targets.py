@@ -35,7 +35,7 @@ def pair(where: str, prediction: Any, target: Any, name: str = "target") -> tupl
     """Prediction and target, or another prediction, as arrays of one shape."""
     prediction = F.floats(prediction)
     equal(where, prediction, target, name=name)
-    return prediction, target.astype(prediction.dtype) if isinstance(target, OneHot) else target
+    return prediction, beside(prediction, target.astype(prediction.dtype)) if isinstance(target, OneHot) else target
 
 
 def labels_of(where: str, prediction: Any, target: Any) -> Any:

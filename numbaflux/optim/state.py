@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..lowering import CPU, GPU, Build, as_buf
-from ..managed import beside, common, copied, copy, gpu_of, name_of
+from ..managed import beside, common, copied, copy, fetched, gpu_of, name_of
 from ..memory import aligned
 from ..op import DeviceError, DTypeError, NonFiniteError, PlanError, ShapeError, expect
 from ..plan import Plan
@@ -192,6 +192,8 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]], spread: 
         view[...] = tied[0].array
         for leaf in tied:
             put(leaf.owner, leaf.key, view)
+    for one in (params, *states.values()):
+        fetched(one)
     return vectors
 
 
