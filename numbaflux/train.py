@@ -205,7 +205,7 @@ class Training:
         at, step, tell, signals = self.position, self.step, self.listeners.batch, self.signals
         epoch, batch, samples, total = at.epoch + 1, at.batch, at.sample, at.total
         begun, stream = self.begin()
-        if getattr(step, "gpu", None) is not None and getattr(self.data, "prefetch", 0):
+        if getattr(step, "gpu", None) is not None and isinstance(self.data, DataLoader) and self.data.prefetch:
             stream = Ahead(step, stream)
         start, alone = time.perf_counter() - at.seconds, signals.world is None
         kept = tell is not None or (not alone and signals.world.survive)

@@ -3,7 +3,6 @@ segments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ class OptState:
         self.numbers = as_buf(self.hyper)
         self.version = 0  # counts what a plan depends on: frozen segments
         self.moved = False
-        self._update: tuple[int, Callable[[], None]] | None = None
+        self._update: tuple[int, Any] | None = None
 
     @property
     def segments(self) -> list[Segment]:
@@ -89,20 +88,20 @@ class OptState:
             self.spread.update()
         if self._update is None or self._update[0] != self.version:
             self._update = self.version, self._planned()
-        self._update[1]()
+        self._update[1].run()
         self.advance()
 
-    def _planned(self) -> Callable[[], None]:
-        """What runs an update."""
+    def _planned(self) -> Any:
+        """What runs an update: a Plan, or launches on a GPU."""
         gpu = gpu_of(next(iter(self.vectors.values())).params)
         build = Build(CPU if gpu is None else GPU)
         self.lower(build)
         if gpu is None:
-            return Plan(build).run
+            return Plan(build)
         from ..bound import Bound
         from ..launches import Launches
 
-        return Bound(gpu, Launches(build), stream=gpu.default).direct
+        return Bound(gpu, Launches(build))
 
     def advance(self) -> None:
         """After a step: numbers that follow a schedule are those of the next one."""
