@@ -107,18 +107,13 @@ class Planned:
     """A plan for arguments of certain shapes, on the CPU or a GPU."""
 
     gpu: Any
+    new: Callable[..., np.ndarray]  # (shape, dtype) -> an array for a result
     specs: list[Spec]
 
     def __init__(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
         self.plain = all(a is b for a, b in zip(args, arrays, strict=False)) and len(args) == len(arrays)
         self.wanted = [(a.shape, a.dtype, a.nbytes > STAGED) for a in arrays]  # small ones are copied anyway
         self.places = [managed.gpu_of(a) for a in arrays]
-
-    def outs(self) -> list[np.ndarray]:
-        """New arrays for what it gives."""
-        if self.gpu is None:
-            return [np.empty(s.shape, s.dtype) for s in self.specs]
-        return [managed.empty(s.shape, s.dtype, self.gpu) for s in self.specs]
 
     def takes(self, args: tuple[Any, ...]) -> bool:
         """Whether this plan runs these arguments as they are: the quick way from one call to the next."""
@@ -146,6 +141,7 @@ class Predictor(Planned):
         expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         self.gpu, fresh = gpu_for("compile", one, two, kept_arrays(owner.f, session), arrays)
+        self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
         program = Program(owner.target if self.gpu is None else GPU)
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
@@ -163,7 +159,7 @@ class Predictor(Planned):
             return lifted(owner.f)(*abstract(args, 0)), session
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
-        outs = self.outs()
+        outs = [self.new(s.shape, s.dtype) for s in self.specs]
         if self.alone is None:
             self.plan.run(*arrays, *outs)
         else:
@@ -225,6 +221,7 @@ class StepProgram(Planned):
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         kept = kept_arrays(owner.model, session)
         self.gpu, fresh = gpu_for("compile", one, again, kept, arrays)
+        self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
         program = self.keep = Program(owner.target if self.gpu is None else GPU)
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
         share = 1.0 if self.state.spread is None else self.state.spread.share
@@ -338,7 +335,7 @@ class StepProgram(Planned):
 
     def ahead(self, arrays: Sequence[np.ndarray]) -> None:
         """Begin to take the next call's arrays to the GPU."""
-        outs = self.outs()
+        outs = [self.new(s.shape, s.dtype) for s in self.specs]
         self.plan.upload(*arrays, *outs)
         self.sent = outs
 
@@ -364,7 +361,7 @@ class StepProgram(Planned):
         if instance is None or instance.workers != self.plan.workers():
             instance = self.instance = Instance(self.plan, self.plan.workers())
             self.value = instance.view(self.loss).reshape(())
-        outs = self.outs()
+        outs = [self.new(s.shape, s.dtype) for s in self.specs]
         instance.run(*arrays, *outs)
         return outs
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -284,7 +285,7 @@ class GPU:
         """Launches (function, grid, threads, words) one after another, as one thing to run."""
         mode = getattr(self._driver.CUstreamCaptureMode, THREAD_LOCAL)
         stream = self.stream()
-        with contextlib.ExitStack() as after:
+        with contextlib.ExitStack() as after, without_collection():
             after.callback(self.end_stream, stream)
             self._do("beginning a graph", "cuStreamBeginCapture", stream, mode)
             try:
@@ -307,6 +308,18 @@ class GPU:
 def named(driver: Any, name: str) -> str:
     """Before CUDA 13 what takes a location has another name."""
     return name + "_v2" if hasattr(driver, name + "_v2") else name
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Dead plans and arrays wait: what they give back the driver would refuse now, and end what is being made."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def at(address: int, nbytes: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,36 +38,42 @@ class Managed:
 
 
 class Pool:
-    """Managed memory of one GPU that is taken, and some that is free."""
+    """Managed memory of one GPU that no array has: for the next array of that size, or the driver."""
 
     def __init__(self, gpu: Any) -> None:
         self.gpu = gpu
-        self.free: deque[tuple[int, int]] = deque()  # (bytes, address), longest free first
+        self.free: dict[int, list[int]] = {}  # addresses by their bytes
         self.lock = threading.Lock()
 
     def give(self, size: int, address: int) -> None:
         """An array has died: anywhere, perhaps while a graph is made, so the driver is not asked now."""
-        self.free.append((size, address))
+        self.free.setdefault(size, []).append(address)
 
     def take(self, size: int) -> int:
         with self.lock:
-            for pair in tuple(self.free):
-                if pair[0] == size:
-                    self.free.remove(pair)
-                    return pair[1]
+            if self.free.get(size):
+                return self.free[size].pop()
             self.trim(KEEP)
             try:
                 return int(self.gpu.managed(size))
             except DeviceError:
-                if not self.free:
+                if not self.spare:
                     raise
                 self.trim(0)
                 return int(self.gpu.managed(size))
 
+    @property
+    def spare(self) -> int:
+        """Bytes that no array has."""
+        return sum(size * len(addresses) for size, addresses in self.free.copy().items())
+
     def trim(self, keep: int) -> None:
-        """Give the driver back what is free, up to so many bytes."""
-        while sum(size for size, _ in tuple(self.free)) > keep:
-            self.gpu.free(self.free.popleft()[1])
+        """Give the driver back what no array has, up to so many bytes."""
+        spare = self.spare
+        for size, addresses in self.free.copy().items():
+            while addresses and spare > keep:
+                self.gpu.free(addresses.pop())
+                spare -= size
 
 
 def gpu_of(array: Any) -> Any:

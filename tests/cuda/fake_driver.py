@@ -7,6 +7,7 @@ from collections import deque
 
 import numpy as np
 
+from numbaflux.device import without_collection
 from numbaflux.interpreter import arguments
 from numbaflux.managed import Pool
 from numbaflux.op import DeviceError
@@ -123,10 +124,11 @@ class FakeGPU:
         stream.queue.append((name, do))
 
     def _run(self, stream, until=lambda: False):
-        while stream.queue and not until():
-            name, do = stream.queue.popleft()
-            do()
-            self.done.append(name)
+        with without_collection():  # a dead plan's end waits for all streams: not inside of one
+            while stream.queue and not until():
+                name, do = stream.queue.popleft()
+                do()
+                self.done.append(name)
 
     def stream(self):
         self._asked("stream")

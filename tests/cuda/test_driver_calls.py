@@ -1,5 +1,6 @@
 """What numbaflux.device asks of NVIDIA's driver: each call's arguments beside what cuda-bindings takes; errors."""
 
+import gc
 import os
 import re
 import subprocess
@@ -147,7 +148,9 @@ def test_kernels_and_graphs(driver, monkeypatch):
     assert args[:9] == ("function", 4, 2, 1, 256, 1, 1, 0, "stream") and args[10] == 0 and len(args) == 11
     assert [device.at(p, 8).view(np.int64)[0] for p in pointers] == [5, 6, 7]
     driver.calls.clear()
+    driver.cuLaunchKernel = lambda *args: (seen.append(gc.isenabled()), (Result(0),))[1]
     assert gpu.graph([("function", (1, 1), 32, words)]) == "graph"
+    assert seen[-1] is False and gc.isenabled()  # nothing that died is given back while a graph is made
     gpu.replay("graph", "stream")
     gpu.end_graph("graph")
     names = [call[0] for call in driver.calls]

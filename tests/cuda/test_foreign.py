@@ -88,9 +88,9 @@ def test_a_capsule_keeps_the_memory_until_it_is_let_go(gpu):
     assert (list(holder.tensor.shape[:2]), list(holder.tensor.strides[:2])) == ([2, 3], [1, 2])
     del x
     gc.collect()
-    assert not gpu.pool.free and foreign._given
+    assert not gpu.pool.spare and foreign._given
     del capsule, holder  # nobody took it
-    assert gpu.pool.free and not foreign._given
+    assert gpu.pool.spare and not foreign._given
     x = nf.gpu(np.ones(3, np.float32))
     capsule = nf.cuda_view(x).__dlpack__()
     address = foreign.api.PyCapsule_GetPointer(capsule, b"dltensor")
