@@ -76,6 +76,7 @@ from .data import (
     unbatch,
     undersample,
 )
+from .devices import cpu, cpu_device, cuda_view, get_device, gpu, gpu_device
 from .distributed import DistributedOptimizer
 from .folding import fold, unfold
 from .functions import (
@@ -254,11 +255,13 @@ __all__ = [
     "Spec", "TensorBoard", "Upsample", "Value", "WeightDecay", "WeightNorm", "activations", "add", "adjust", "apply",
     "augment", "autosize", "batch", "batch_sequence", "batched_adjoint", "batched_mul", "batched_searchsorted",
     "batched_transpose", "batched_vec", "batchseq", "buffer", "callbacks", "cat", "celu", "check_gradients",
-    "checkpointed", "chunk", "compile", "concatenate", "conv", "conv_transpose", "convert", "data", "datasets",
+    "checkpointed", "chunk", "compile", "concatenate", "conv", "conv_transpose", "convert", "cpu", "cpu_device",
+    "cuda_view", "data", "datasets",
     "db_to_power", "debug", "depthwiseconv", "destructure", "diaghessian", "distributed", "dot_product_attention",
     "dot_product_attention_scores", "dropout", "eachobs", "elu", "ema", "f16", "f32", "f64", "filterobs", "flatten",
-    "fleaves", "fmap", "fold", "freeze", "gather", "gelu", "gelu_erf", "gelu_sigmoid", "gelu_tanh", "getkeypath",
-    "getobs", "glu", "gradient", "gradient_hook", "grid_sample", "group_counts", "group_indices", "groupobs",
+    "fleaves", "fmap", "fold", "freeze", "gather", "gelu", "gelu_erf", "gelu_sigmoid", "gelu_tanh", "get_device",
+    "getkeypath", "getobs", "glu", "gpu", "gpu_device", "gradient", "gradient_hook", "grid_sample", "group_counts",
+    "group_indices", "groupobs",
     "hamming_window", "hann_window", "hardsigmoid", "hardswish", "hardtanh", "hasaffine", "haskeypath", "hessian",
     "hvp", "identity", "imrotate", "init", "initialstates", "inspect", "istft", "jacobian", "joinobs", "kfolds",
     "layer", "lbfgs", "leakyrelu", "leavepout", "lisht", "load", "load_checkpoint", "load_into", "load_state",

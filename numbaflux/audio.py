@@ -12,6 +12,7 @@ import numpy as np
 
 from . import functions as F
 from .folding import fold
+from .managed import beside
 from .op import DTypeError, ShapeError, expect
 from .padding import pad_zeros, padded
 from .ranges import check
@@ -102,7 +103,7 @@ def stft(
         x = padded("stft", x, "reflect", (1,), ((n // 2, n // 2),))
     expect(x.shape[1] >= n, "stft", "x", f"of {n} samples or more, as n_fft", str(x.shape[1]), error=ShapeError)
     waves = _waves(n) * (shape / (math.sqrt(n) if normalized else 1))[:, None, None]
-    y = conv(x, waves.reshape(n, 1, -1).astype(x.dtype), stride=hop)
+    y = conv(x, beside(x, waves.reshape(n, 1, -1).astype(x.dtype)), stride=hop)
     return F.reshape(y, (*lead, y.shape[1], n // 2 + 1, 2))
 
 
@@ -145,10 +146,11 @@ def istft(
            f"{covered.min():.1e} at sample {covered.argmin()}", "a smaller hop_length or center=True")  # fmt: skip
     twice = np.where((np.arange(bins) == 0) | (2 * np.arange(bins) == n), 1, 2)  # the other half of the frequencies
     back = _waves(n) * twice[:, None] * (shape * (math.sqrt(n) if normalized else 1) / n)[:, None, None]
-    samples = F.matmul(F.reshape(y, (-1, bins * 2)), np.ascontiguousarray(back.reshape(n, -1).T).astype(y.dtype))
+    waves = beside(y, np.ascontiguousarray(back.reshape(n, -1).T).astype(y.dtype))
+    samples = F.matmul(F.reshape(y, (-1, bins * 2)), waves)
     samples = F.reshape(samples, (math.prod(lead), frames, n))
     x = F.reshape(fold(samples, start + most, n, stride=hop), (*lead, start + most))
-    return F.mul(F.getitem(x, (..., slice(start, start + count))), (1 / covered).astype(y.dtype))
+    return F.mul(F.getitem(x, (..., slice(start, start + count))), beside(y, (1 / covered).astype(y.dtype)))
 
 
 def spectrogram(

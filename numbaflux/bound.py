@@ -4,6 +4,7 @@ are made once, as a graph; what a run gives is copied back behind it, in the sam
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,13 +12,70 @@ from typing import Any
 
 import numpy as np
 
-from .device import Mirror, released
+from .device import released
 from .launches import Launch, Launches, Patch
 from .lowering import Buf, Storage, up
-from .op import PlanError, expect
+from .managed import gpu_of, name_of
+from .op import DeviceError, PlanError, expect
 
 PLACE = 256  # bytes: where arguments begin
 SLOTS = 2  # batches that may be on the GPU: one at work, one on its way
+Given = np.ndarray | None
+
+
+def starts(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Where things of so many bytes begin one behind another, and where they end.
+
+    >>> starts([4, 300, 8])
+    ([0, 256, 768], 1024)
+    """
+    ends = np.cumsum([0, *(up(size, PLACE) for size in sizes)]).tolist()
+    return ends[:-1], ends[-1]
+
+
+class Twins:
+    """Arrays of the CPU that launches read or change, and their places on the GPU: what nobody changes is sent once,
+    the others (counts of draws, numbers of a rule) before each run; those that the plan changes come back behind it."""
+
+    def __init__(self, gpu: Any, held: ExitStack, storages: Sequence[Storage], written: set[int]) -> None:
+        self.gpu = gpu
+        kept: dict[tuple[int, int], tuple[np.ndarray, int]] = {}  # one place for each piece of memory
+        for s in storages:
+            key = (s.array.ctypes.data, s.nbytes)
+            rank = 2 if id(s) in written else 0 if s.once else 1
+            kept[key] = s.array, max(rank, kept[key][1] if key in kept else 0)
+        order = sorted(kept, key=lambda key: kept[key][1])
+        offsets, size = starts([nbytes for _, nbytes in order])
+        self.address = _kept(held, gpu.free, gpu.allocate(size))
+        self.host = _kept(held, gpu.unpin, gpu.pinned(size))
+        self.sent, self.back, self.offsets = [], [], dict(zip(order, offsets, strict=True))
+        self.first = self.last = size  # from where on places are sent again; come back
+        for (key, (array, rank)), at in zip(((k, kept[k]) for k in order), offsets, strict=True):
+            place = self.host[at : at + key[1]].view(array.dtype).reshape(array.shape)
+            place[...] = array
+            if rank > 0:
+                self.first = min(self.first, at)
+                self.sent.append((place, array))
+            if rank > 1:
+                self.last = min(self.last, at)
+                self.back.append((place, array))
+
+    def find(self, s: Storage) -> int:
+        return int(self.address) + self.offsets[s.array.ctypes.data, s.nbytes]
+
+    def send(self, stream: Any, first: int) -> None:
+        """Take them to the GPU, from a place on."""
+        for place, array in self.sent:
+            place[...] = array
+        self.gpu.upload(self.address + first, self.host[first:], stream)
+
+    def fetch(self, stream: Any) -> None:
+        """Bring back what was changed; `settle` when it is there."""
+        self.gpu.download(self.host[self.last :], self.address + self.last, stream)
+
+    def settle(self) -> None:
+        for place, array in self.back:
+            array[...] = place
 
 
 class Slot:
@@ -25,92 +83,137 @@ class Slot:
     what is read first, then what is written."""
 
     def __init__(self, gpu: Any, held: ExitStack, given: dict[int, Storage], written: set[int]) -> None:
-        self.offsets: dict[int, int] = {}
-        size = 0
-        for number in sorted(given, key=lambda n: (n in written, n)):
-            self.offsets[number] = size
-            size += up(given[number].nbytes, PLACE)
+        order = sorted(given, key=lambda n: (n in written, n))
+        offsets, size = starts([given[n].nbytes for n in order])
+        self.offsets = dict(zip(order, offsets, strict=True))
         self.split = min((self.offsets[n] for n in written), default=size)
-        self.address = gpu.allocate(size)
-        held.callback(released, gpu.free, self.address)
-        self.host = gpu.pinned(size)
-        held.callback(released, gpu.unpin, self.host)
-        self.arrived = gpu.event()
-        held.callback(released, gpu.end_event, self.arrived)
+        self.address = _kept(held, gpu.free, gpu.allocate(size))
+        self.host = _kept(held, gpu.unpin, gpu.pinned(size))
+        self.arrived = _kept(held, gpu.end_event, gpu.event())
         parts = {n: self.host[at : at + given[n].nbytes] for n, at in self.offsets.items()}
         places = {n: part.view(given[n].spec.dtype).reshape(given[n].spec.shape) for n, part in parts.items()}
         self.ins = {n: place for n, place in places.items() if n not in written}
         self.outs = {n: place for n, place in places.items() if n in written}
         self.calls: list[tuple[Any, tuple[int, int], int, np.ndarray]] = []
         self.graph: Any = None
+        self.arrays: tuple[Given, ...] = ()  # of the batch that is in it
+        self.there: set[int] = set()  # which of them are on the GPU
+
+    def fill(self, gpu: Any, arrays: tuple[Given, ...]) -> None:
+        """Take the arrays of the CPU into their places there."""
+        here = [(n, arrays[n]) for n in self.offsets]
+        self.arrays = arrays
+        self.there = {n for n, a in here if gpu_of(a) is gpu and a.flags.c_contiguous}  # type: ignore[union-attr]
+        for n, place in self.ins.items():
+            if n not in self.there:
+                place[...] = arrays[n]
+
+    def send(self, gpu: Any, stream: Any) -> None:
+        """Begin to copy what is read to its places on the GPU."""
+        if not self.there.intersection(self.ins):
+            gpu.upload(self.address, self.host[: self.split], stream)
+            return
+        for n, place in self.ins.items():
+            if n in self.there:
+                gpu.copy(self.address + self.offsets[n], self.arrays[n].ctypes.data, place.nbytes, stream)  # type: ignore[union-attr]
+            else:
+                gpu.upload(self.address + self.offsets[n], place, stream)
+
+    def fetch(self, gpu: Any, stream: Any) -> None:
+        """Begin to copy what is written from there: to arrays on the GPU, for others to the CPU's places."""
+        for n in self.there.intersection(self.outs):
+            gpu.copy(self.arrays[n].ctypes.data, self.address + self.offsets[n], self.outs[n].nbytes, stream)  # type: ignore[union-attr]
+        if self.outs.keys() - self.there:
+            gpu.download(self.host[self.split :], self.address + self.split, stream)
+
+    def settle(self) -> None:
+        """What is written, from the CPU's places to the arrays."""
+        for n, place in self.outs.items():
+            if n not in self.there:
+                self.arrays[n][...] = place  # type: ignore[index]
 
 
 class Bound:
-    """Launches on a GPU, with memory of their own: an arena, places for two batches, twins of the arrays that stay.
+    """Launches on a GPU, with memory of their own: an arena, places for two batches, twins of what is not there.
 
-    run(*arrays) does it all, as Instance.run; or upload(*next batch) while launch() is at work, then finish(*arrays).
-    Arrays that the plan changes where they are (parameters) change on the GPU: `fetch` brings them back, `send` takes
-    there what Python has changed. `reads`: kept buffers whose values are wanted after each run, in `values`.
-    graph=False launches one by one, for a profile. One thread at a time.
+    run(*arrays) does it all, as Instance.run; or upload(*next batch) while launch() is at work, then finish(). Arrays
+    may be on the CPU or on this GPU. What the plan keeps is read and changed where it is on the GPU; `reads`: kept
+    buffers whose values are wanted after each run, in `values`. graph=False launches one by one, for a profile.
+    direct(*arrays), with all of them on this GPU, needs no places. One thread at a time, but for run and direct.
     """
 
-    def __init__(self, gpu: Any, launches: Launches, reads: Sequence[Buf] = (), graph: bool = True) -> None:
+    def __init__(
+        self, gpu: Any, launches: Launches, reads: Sequence[Buf] = (), graph: bool = True, stream: Any = None
+    ) -> None:
         self.gpu, self.launches = gpu, launches
         self.held = ExitStack()
         self.streams: list[Any] = []
         self.close = weakref.finalize(self, _end, gpu, self.streams, self.held)  # also when nobody knows it any more
         self.close.atexit = False  # the driver does it
-        self.mirrors: dict[int, Mirror] = {}
+        self.lock = threading.Lock()
         self.waiting: list[Slot] = []  # uploaded
         self.running: Slot | None = None
         self.free: list[Slot] = []
         self.slots = 0
         self.graph = graph
         try:
-            self._prepare(reads)
+            self._prepare(reads, stream)
         except BaseException:
             self.close()
             raise
 
-    def _keep(self, free: Any, thing: Any) -> Any:
-        self.held.callback(released, free, thing)
-        return thing
+    def _stream(self) -> Any:
+        self.streams.append(_kept(self.held, self.gpu.end_stream, self.gpu.stream()))
+        return self.streams[-1]
 
-    def _prepare(self, reads: Sequence[Buf]) -> None:
+    def _prepare(self, reads: Sequence[Buf], stream: Any) -> None:
         gpu, launches = self.gpu, self.launches
         turns = any(e.host is not None for e in launches.build.entries)
         expect(not turns, "gpu", "a plan", "of kernels alone", "one in which Python has its turn (several ranks)",
                "run it on CPUs", PlanError)  # fmt: skip
         own = [e.kernel for e in launches.entries if not isinstance(e.kernel, str)]
         expect(not own, "gpu", "a plan", "of kernels of numbaflux", f"{own[:1]}", "run it on a CPU", PlanError)
-        self.compute = self._keep(gpu.end_stream, gpu.stream())
-        self.copies = self._keep(gpu.end_stream, gpu.stream())
-        self.streams += [self.compute, self.copies]
-        self.arena = self._keep(gpu.free, gpu.allocate(launches.arena))
+        self.compute = stream or self._stream()
+        self.copies: Any = None  # the stream of batches, when one comes
+        self.arena = _kept(self.held, gpu.free, gpu.allocate(launches.arena))
         gpu.zero(self.arena, launches.arena, self.compute)
-        used = [a for e in launches.entries for a in e.arrays if 0 not in a.shape]
-        self.given = {a.buf.storage.number: a.buf.storage for a in used if a.buf.storage.kind == "argument"}
-        self.written = {a.buf.storage.number for a in used if a.write and a.buf.storage.kind == "argument"}
-        stay = {id(a.buf.storage): a.buf.storage for a in used if a.buf.storage.kind == "array"}
-        for key, s in stay.items():
-            self.mirrors[key] = self._keep(gpu.mirrors.give, gpu.mirrors.take(s.array, self.compute))
-        changed = [a.buf.storage for a in used if a.write and a.buf.storage.kind == "array"]
-        self.changed = list({(s.array.ctypes.data, s.nbytes): s.array for s in changed}.values())
+        self._find()
         self.found, self.patches = launches.bound(self.address)
         self.functions = gpu.load([(one.kernel, one.codes, one.threads) for one in self.found])
         self.reads = [launches.build.status, *reads]
-        sizes = [up(b.nbytes, PLACE) for b in self.reads]
-        self.back = self._keep(gpu.unpin, gpu.pinned(sum(sizes)))
-        starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        self.places = [self.back[at : at + b.nbytes] for at, b in zip(starts, self.reads, strict=True)]
+        offsets, size = starts([b.nbytes for b in self.reads])
+        self.back = _kept(self.held, gpu.unpin, gpu.pinned(size))
+        self.places = [self.back[at : at + b.nbytes] for at, b in zip(offsets, self.reads, strict=True)]
         self.status, *self.values = [
             place.view(b.dtype).reshape(b.shape) for place, b in zip(self.places, self.reads, strict=True)
         ]
+        self.twins.send(self.compute, 0)
         gpu.wait(self.compute)
+
+    def _find(self) -> None:
+        """What the launches use beside the arena."""
+        used = [a for e in self.launches.entries for a in e.arrays if 0 not in a.shape]
+        self.given = {a.buf.storage.number: a.buf.storage for a in used if a.buf.storage.kind == "argument"}
+        self.written = {a.buf.storage.number for a in used if a.write and a.buf.storage.kind == "argument"}
+        kept = {id(a.buf.storage): a.buf.storage for a in used if a.buf.storage.kind == "array"}
+        changed = {id(a.buf.storage) for a in used if a.write}
+        for s in kept.values():
+            there = gpu_of(s.array)
+            expect(there in (None, self.gpu), "gpu", "an array of the plan", f"on {name_of(self.gpu)}", name_of(there),
+                   error=DeviceError)  # fmt: skip
+        absent = [s for s in kept.values() if gpu_of(s.array) is None]
+        self.twins = Twins(self.gpu, self.held, absent, changed)
+        self.addresses = {key: s.array.ctypes.data for key, s in kept.items()}
+        self.addresses |= {id(s): self.twins.find(s) for s in absent}
 
     def address(self, s: Storage) -> int:
         """Where a storage of the plan begins in the GPU's memory."""
-        return self.mirrors[id(s)].place(s.array) if s.kind == "array" else self.arena + self.launches.offsets[id(s)]
+        return self.addresses[id(s)] if s.kind == "array" else self.arena + self.launches.offsets[id(s)]
+
+    @property
+    def memory(self) -> int:
+        """Bytes on the GPU, without arrays that stay."""
+        return self.launches.arena + sum(up(s.nbytes, PLACE) for s in self.given.values()) * self.slots
 
     def _slot(self) -> Slot:
         """Places that no batch is in."""
@@ -118,29 +221,32 @@ class Bound:
             return self.free.pop()
         expect(self.slots < SLOTS, "gpu", "a plan", "given the next batch when one of two is done", "a third",
                "finish()", PlanError)  # fmt: skip
+        if self.copies is None:
+            self.copies = self._stream()
         with ExitStack() as own:
             slot = Slot(self.gpu, own, self.given, self.written)
-            launches = patched(self.found, self.patches, {n: slot.address + at for n, at in slot.offsets.items()})
-            pairs = zip(self.functions, launches, strict=True)
-            slot.calls = [(function, one.grid, one.threads, one.words) for function, one in pairs]
+            slot.calls = self._calls({n: slot.address + at for n, at in slot.offsets.items()})
             if self.graph and slot.calls:
-                slot.graph = self.gpu.graph(slot.calls)
-                own.callback(released, self.gpu.end_graph, slot.graph)
+                slot.graph = _kept(own, self.gpu.end_graph, self.gpu.graph(slot.calls))
             self.held.enter_context(own.pop_all())
         self.slots += 1
         return slot
 
-    def upload(self, *arrays: np.ndarray | None) -> None:
-        """Begin to copy a batch to the GPU; returns when the arrays may be changed again."""
+    def _calls(self, places: dict[int, int]) -> list[tuple[Any, tuple[int, int], int, np.ndarray]]:
+        pairs = zip(self.functions, patched(self.found, self.patches, places), strict=True)
+        return [(function, one.grid, one.threads, one.words) for function, one in pairs]
+
+    def upload(self, *arrays: Given) -> None:
+        """Begin to copy a batch to the GPU; returns when arrays of the CPU may be changed again. What the plan gives
+        goes into those of the arrays that it writes."""
         expect(self.close.alive, "gpu", "a plan", "used before it is closed", "a call afterwards", error=PlanError)
         slot = self._slot()
         try:
-            for number, place in slot.ins.items():
-                place[...] = arrays[number]
+            slot.fill(self.gpu, arrays)
         except BaseException:
             self.free.append(slot)
             raise
-        self.gpu.upload(slot.address, slot.host[: slot.split], self.copies)
+        slot.send(self.gpu, self.copies)
         self.gpu.record(slot.arrived, self.copies)
         self.waiting.append(slot)
 
@@ -150,50 +256,66 @@ class Bound:
         got = "launch() twice" if self.waiting else "launch() without"
         expect(good, "gpu", "a plan", "launched once for each batch uploaded, and finished", got, error=PlanError)
         slot = self.running = self.waiting.pop(0)
-        gpu = self.gpu
-        gpu.after(self.compute, slot.arrived)
-        if slot.graph is not None:
-            gpu.replay(slot.graph, self.compute)
+        self.gpu.after(self.compute, slot.arrived)
+        self._begin(slot.graph, slot.calls)
+        slot.fetch(self.gpu, self.compute)
+
+    def _begin(self, graph: Any, calls: Sequence[tuple[Any, tuple[int, int], int, np.ndarray]]) -> None:
+        """Into the stream: what twins hold now, the launches, and what comes back."""
+        gpu, twins = self.gpu, self.twins
+        twins.send(self.compute, twins.first)
+        if graph is not None:
+            gpu.replay(graph, self.compute)
         else:
-            for call in slot.calls:
+            for call in calls:
                 gpu.launch(*call, self.compute)
         for place, b in zip(self.places, self.reads, strict=True):
             gpu.download(place, self.address(b.storage) + b.offset, self.compute)
-        gpu.download(slot.host[slot.split :], slot.address + slot.split, self.compute)
+        twins.fetch(self.compute)
 
-    def finish(self, *arrays: np.ndarray | None) -> None:
-        """Wait for it, and copy what it gives into the arrays; raises what a check has found: then nothing changed."""
+    def finish(self) -> None:
+        """Wait for it: what it gives is in the arrays then; raises what a check has found: then nothing changed."""
         slot = self.running
         expect(slot is not None, "gpu", "a plan", "launched before finish()", "finish() alone", error=PlanError)
-        self.gpu.wait(self.compute)
-        self.running = None
-        self.free.append(slot)  # type: ignore[arg-type]
+        try:
+            self.gpu.wait(self.compute)
+        finally:
+            self.running = None
+            self.free.append(slot)  # type: ignore[arg-type]
+        self._ended()
+        slot.settle()  # type: ignore[union-attr]
+        slot.arrays = ()  # type: ignore[union-attr]
+
+    def _ended(self) -> None:
+        """Raise what the check that failed says, the next run being free to go; else take what has changed."""
         if self.status[0]:
-            raise self._error()
-        for number, place in slot.outs.items():  # type: ignore[union-attr]
-            arrays[number][...] = place  # type: ignore[index]
+            code, detail = self.status.tolist()
+            status = self.launches.build.status
+            self.gpu.zero(self.address(status.storage), status.nbytes, self.compute)
+            check: Any = self.launches.checks[code - 1].check
+            raise check(detail)
+        self.twins.settle()
 
-    def _error(self) -> Exception:
-        """What the check that failed says; the next run is free to go."""
-        code, detail = self.status.tolist()
-        status = self.launches.build.status
-        self.gpu.zero(self.address(status.storage), status.nbytes, self.compute)
-        check: Any = self.launches.checks[code - 1].check
-        return check(detail)
-
-    def run(self, *arrays: np.ndarray | None) -> None:
+    def run(self, *arrays: Given) -> None:
         """All of it on one batch."""
-        self.upload(*arrays)
-        self.launch()
-        self.finish(*arrays)
+        with self.lock:
+            self.upload(*arrays)
+            self.launch()
+            self.finish()
 
-    def fetch(self) -> None:
-        """Bring back every array that the plan changes where it is."""
-        self.gpu.mirrors.fetch(self.changed, self.compute)
+    def direct(self, *arrays: Given) -> None:
+        """Launch by launch on arrays of this GPU, where they are."""
+        places = {n: arrays[n].ctypes.data for n in self.given}  # type: ignore[union-attr]
+        with self.lock:
+            self._begin(None, self._calls(places))
+            self.gpu.wait(self.compute)
+            self._ended()
 
-    def send(self, *arrays: np.ndarray) -> None:
-        """Take arrays to the GPU that Python has changed."""
-        self.gpu.mirrors.send(arrays, self.compute)
+
+def _kept(held: ExitStack, free: Any, thing: Any) -> Any:
+    """Something that is given back with the others."""
+    held.callback(released, free, thing)
+    return thing
 
 
 def _end(gpu: Any, streams: list[Any], held: ExitStack) -> None:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from . import managed
 from .constants import without_constants
 from .fixed import fixed as as_fixed
 from .grad import backward, differentiable, scalar_loss
 from .instance import STAGED, Instance
-from .lowering import CPU, Array, Buf, Num, Storage, argument, cut, samples, whole
+from .lowering import CPU, GPU, Array, Buf, Num, Storage, argument, cut, samples, whole
 from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
 from .optim.state import OptState
-from .plan import Plan
-from .program import Program, abstract, arguments, changed, flat_results, lifted, same_tape
+from .program import (
+    Program,
+    abstract,
+    arguments,
+    changed,
+    flat_results,
+    gpu_for,
+    kept_arrays,
+    lifted,
+    plan_for,
+    same_tape,
+)
 from .run import array_of
 from .session import Session
 from .trace import Value, new_level, tape
@@ -53,6 +64,8 @@ class Compiled:
     def program(self, args: tuple[Any, ...]) -> tuple[Any, list[np.ndarray]]:
         """The plan for such arguments with what calls it, made unless it is there; and their arrays."""
         arrays, key = arguments(args)
+        if managed.used:
+            key = key, tuple(map(managed.gpu_of, arrays))
         return self._program(args, arrays, key), arrays
 
     def _forget(self) -> None:
@@ -91,11 +104,16 @@ class Compiled:
 
 
 class Planned:
-    """A plan for arguments of certain shapes."""
+    """A plan for arguments of certain shapes, on the CPU or a GPU."""
+
+    gpu: Any
+    new: Callable[..., np.ndarray]  # (shape, dtype) -> an array for a result
+    specs: list[Spec]
 
     def __init__(self, args: tuple[Any, ...], arrays: list[np.ndarray]) -> None:
         self.plain = all(a is b for a, b in zip(args, arrays, strict=False)) and len(args) == len(arrays)
         self.wanted = [(a.shape, a.dtype, a.nbytes > STAGED) for a in arrays]  # small ones are copied anyway
+        self.places = [managed.gpu_of(a) for a in arrays]
 
     def takes(self, args: tuple[Any, ...]) -> bool:
         """Whether this plan runs these arguments as they are: the quick way from one call to the next."""
@@ -106,7 +124,7 @@ class Planned:
                 return False
             if large and not a.flags.c_contiguous:
                 return False
-        return True
+        return not managed.used or self.places == [managed.gpu_of(a) for a in args]
 
 
 class Predictor(Planned):
@@ -118,17 +136,21 @@ class Predictor(Planned):
         outs = flat_results(self.result)
         expect(bool(outs), "compile", "f", "a function whose result depends on its arguments", repr(self.result)[:80],
                error=PlanError)  # fmt: skip
-        differs = same_tape(tape(outs + changed(session)), tape(flat_results(again) + changed(other)))
+        one, two = tape(outs + changed(session)), tape(flat_results(again) + changed(other))
+        differs = same_tape(one, two)
         expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        program = Program(owner.target)
+        self.gpu, fresh = gpu_for("compile", one, two, kept_arrays(owner.f, session), arrays)
+        self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
+        program = Program(owner.target if self.gpu is None else GPU)
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         program.results(list(zip(outs, targets, strict=True)), session)
         program.commit(session)
+        program.constants(fresh)
         self.alone = owner.alone if session.changes or session.draws else None
         self.keep = program
-        self.plan = Plan(without_constants(program.build) if owner.fixed else program.build)
+        self.plan = plan_for(self.gpu, without_constants(program.build, self.gpu) if owner.fixed else program.build)
         self.single = isinstance(self.result, Value)
 
     @staticmethod
@@ -137,7 +159,7 @@ class Predictor(Planned):
             return lifted(owner.f)(*abstract(args, 0)), session
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
-        outs = [np.empty(s.shape, s.dtype) for s in self.specs]
+        outs = [self.new(s.shape, s.dtype) for s in self.specs]
         if self.alone is None:
             self.plan.run(*arrays, *outs)
         else:
@@ -156,6 +178,17 @@ class Step(Compiled):
         super().__init__(loss)
         self.model, self.opt_state = model, opt_state
         self.running = threading.Lock()
+        self.meanwhile: list[Callable[[], None]] = []  # what is called while a GPU is at work
+
+    @property
+    def gpu(self) -> Any:
+        """The GPU that it trains on; None: the CPU."""
+        return managed.gpu_of(next(iter(self.opt_state.vectors.values())).params)
+
+    def ahead(self, args: tuple[Any, ...]) -> None:
+        """Of a step on a GPU: begin to take there what the next call will be given."""
+        program, arrays = self.program(args)
+        program.ahead(arrays)
 
     def _forget(self) -> None:
         expect(not self.opt_state.moved, "step", "opt_state", "the last one set up for the model", "an older one",
@@ -181,11 +214,15 @@ class StepProgram(Planned):
         (loss, aux, params, session), other = (self._traced(owner, args, level) for _ in range(2))
         self.aux = aux
         outs = flat_results(aux)
+        one = tape([loss, *outs, *changed(session)])
         again = tape([other[0], *flat_results(other[1]), *changed(other[3])])
-        differs = same_tape(tape([loss, *outs, *changed(session)]), again)
+        differs = same_tape(one, again)
         expect(not differs, "compile", "loss", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        program = self.keep = Program(owner.target)
+        kept = kept_arrays(owner.model, session)
+        self.gpu, fresh = gpu_for("compile", one, again, kept, arrays)
+        self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
+        program = self.keep = Program(owner.target if self.gpu is None else GPU)
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
         share = 1.0 if self.state.spread is None else self.state.spread.share
         seed = np.full(loss.shape, share, loss.dtype)
@@ -195,22 +232,28 @@ class StepProgram(Planned):
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         pairs: list[tuple[Any, Buf]] = [(loss, self.loss), *zip(outs, targets, strict=True)]
-        for (v, s, _), g in zip(trained, found, strict=True):
-            target = v.buf("grads", s)
-            if g is None:
-                rows = max(s.size, 1)
-                program.build.add(
-                    "elementwise.fill", cut(target, s.size, write=True), Num(0.0, v.params.dtype), rows=rows, block=rows
-                )
-            else:
-                pairs.append((g, target))
+        pairs += self._gradients(program, [(v, s, g) for (v, s, _), g in zip(trained, found, strict=True)])
         program.results(pairs, session)
         self.once = self._spread(program, session, len(arrays[0]) if arrays and arrays[0].ndim else 1)
         self._checks(program, [(v, s) for v, s, _ in trained])
         program.commit(session)
         self.state.lower(program.build)
-        self.plan = Plan(program.build)
+        program.constants(fresh)
+        self.plan = plan_for(self.gpu, program.build, (self.loss,))
         self.instance: Instance | None = None
+        self.meanwhile = owner.meanwhile
+        self.sent: list[np.ndarray] | None = None  # what is on its way there will give
+
+    @staticmethod
+    def _gradients(program: Program, found: list[tuple[Any, Any, Any]]) -> Iterator[tuple[Any, Buf]]:
+        """Each gradient with its place; where there is none, zeros."""
+        for v, s, g in found:
+            target, rows = v.buf("grads", s), max(s.size, 1)
+            if g is not None:
+                yield g, target
+                continue
+            program.build.add("elementwise.fill", cut(target, s.size, write=True), Num(0.0, v.params.dtype), rows=rows,
+                              block=rows)  # fmt: skip
 
     def _spread(self, program: Program, session: Session, samples: int) -> Callable[..., Any]:
         """What runs the plan once: of a training on many ranks they have their turns in it."""
@@ -290,13 +333,35 @@ class StepProgram(Planned):
         rest = iter(outs)
         return loss, replaced(self.aux, lambda path, kind, x: next(rest) if isinstance(x, Value) else x)
 
+    def ahead(self, arrays: Sequence[np.ndarray]) -> None:
+        """Begin to take the next call's arrays to the GPU."""
+        outs = [self.new(s.shape, s.dtype) for s in self.specs]
+        self.plan.upload(*arrays, *outs)
+        self.sent = outs
+
+    def _on_gpu(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the plan there, and meanwhile what there is to do here."""
+        if self.sent is None:
+            self.ahead(arrays)
+        outs, self.sent = self.sent, None
+        self.plan.launch()
+        try:
+            for call in self.meanwhile:
+                call()
+        finally:
+            self.plan.finish()
+        self.value = self.plan.values[0].reshape(())
+        return outs  # type: ignore[return-value]
+
     def _once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the plan; what it gives beside the loss."""
+        if self.gpu is not None:
+            return self._on_gpu(arrays)
         instance = self.instance
         if instance is None or instance.workers != self.plan.workers():
             instance = self.instance = Instance(self.plan, self.plan.workers())
             self.value = instance.view(self.loss).reshape(())
-        outs = [np.empty(s.shape, s.dtype) for s in self.specs]
+        outs = [self.new(s.shape, s.dtype) for s in self.specs]
         instance.run(*arrays, *outs)
         return outs
 

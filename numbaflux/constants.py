@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from .lowering import Build, Entry, Storage
+from .managed import empty
 from .memory import aligned
 from .plan import Plan
 
 
-def without_constants(build: Build) -> Build:
+def without_constants(build: Build, gpu: Any = None) -> Build:
     """The entries of a build that depend on its arguments; the others have run, and what they made is arrays of the
     plan's own."""
     early = _early(build.entries)
@@ -18,10 +22,25 @@ def without_constants(build: Build) -> Build:
     made = {id(a.buf.storage): a.buf.storage for e in early for a in e.arrays if a.write}
     for storage in made.values():
         storage.kind, storage.array = "array", aligned(storage.nbytes)
-    Plan(Build(entries=early)).run()
+        if gpu is not None:
+            storage.array = empty((storage.nbytes,), np.uint8, gpu)
+    _run(Build(entries=early), gpu)
     done = set(map(id, early))
     build.entries = [e for e in build.entries if id(e) not in done]
     return build
+
+
+def _run(build: Build, gpu: Any) -> None:
+    """Once."""
+    if gpu is None:
+        Plan(build).run()
+        return
+    from .bound import Bound
+    from .launches import Launches
+
+    bound = Bound(gpu, Launches(build))
+    bound.direct()
+    bound.close()
 
 
 def _early(entries: Sequence[Entry]) -> list[Entry]:

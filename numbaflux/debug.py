@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .devices import moved
 from .grad import backward, differentiable, leaf, scalar_loss
 from .layers import Checkpointed
 from .layers.layer import name_of
+from .managed import common
 from .op import DTypeError, Spec, expect
 from .recompute import begins, serial
 from .session import Session
@@ -85,6 +87,7 @@ at (0, 0); it took (4, 3) from 0 to 0
     """
     good = loss is None or callable(loss)
     expect(good, "first_nonfinite", "loss", "a function loss(model, *batch)", type(loss).__name__, error=DTypeError)
+    batch = moved(batch, common("first_nonfinite", arrays(model).items()))
     try:
         return _Run(model, batch, loss, opened=True).first()
     except Exception:  # a function that takes no traced inputs, as training without a plan allows; else it raises again

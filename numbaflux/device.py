@@ -1,5 +1,5 @@
-"""NVIDIA's GPUs by their driver: memory, copies, launches, graphs. The one file that calls the driver, and that knows
-which arrays of the CPU have a twin in a GPU's memory. The driver is looked for where first needed.
+"""NVIDIA's GPUs by their driver: memory, copies, launches, graphs. The one file that calls the driver, which is looked
+for where first needed.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from .cubin import Capability, What, cubins
+from .managed import Pool
 from .op import DeviceError, expect
 
-MAJOR, MINOR = 75, 76  # attributes of a device, as the driver numbers them
+MAJOR, MINOR, SHARES = 75, 76, 89  # attributes of a device, as the driver numbers them
+SHARED = 1  # managed memory that every stream may use
 NOT_BLOCKING = 1  # a stream that does not wait for the driver's default stream
 THREAD_LOCAL = "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"  # other threads may use the driver meanwhile
 LOST = "the GPU takes no more work of this process: start it anew"
@@ -100,7 +103,7 @@ class GPU:
         self.device = _value(f"taking GPU {number}", driver.cuDeviceGet(number))
         self.context = _value(f"taking GPU {number}", driver.cuDevicePrimaryCtxRetain(self.device))
         self.functions: dict[What, Any] = {}
-        self.mirrors = Mirrors(self)
+        self.pool = Pool(self)
 
     def _do(self, tried: str, name: str, *args: Any) -> Any:
         """A call of the driver, in this GPU's context."""
@@ -147,13 +150,41 @@ class GPU:
 
     def allocate(self, nbytes: int) -> int:
         """The address of new memory, on a multiple of 256 bytes; nobody has written there."""
+        return self._allocated(nbytes, "cuMemAlloc", max(nbytes, 1))
+
+    def managed(self, nbytes: int) -> int:
+        """The address of new memory that the CPU reaches too, and whose place is the GPU."""
+        ask = self._driver.CUdevice_attribute(SHARES)
+        shares = int(self._do("asking for managed memory", "cuDeviceGetAttribute", ask, self.device))
+        expect(shares == 1, "gpu", "the GPU", "one whose memory the CPU can read while it works",
+               f"{self.name} under this driver", "Linux on the machine itself", DeviceError)  # fmt: skip
+        address = self._allocated(nbytes, "cuMemAllocManaged", max(nbytes, 1), SHARED)
+        advice = self._driver.CUmem_advise.CU_MEM_ADVISE_SET_PREFERRED_LOCATION
+        self._do(
+            "placing memory", named(self._driver, "cuMemAdvise"), address, max(nbytes, 1), advice, self._location()
+        )
+        return address
+
+    def _allocated(self, nbytes: int, name: str, *args: int) -> int:
         try:
-            return int(self._do(f"allocating {nbytes} bytes", "cuMemAlloc", max(nbytes, 1)))
+            return int(self._do(f"allocating {nbytes} bytes", name, *args))
         except DeviceError as error:
             if "OUT_OF_MEMORY" not in str(error):
                 raise
             free, total = self.memory()
             raise DeviceError(f"{error} ({free / 1e9:.2f} of {total / 1e9:.2f} GB are free)") from None
+
+    def prefetch(self, address: int, nbytes: int, stream: Any) -> None:
+        """Bring managed memory to the GPU that the CPU has touched, before a kernel asks for it page by page."""
+        name = named(self._driver, "cuMemPrefetchAsync")
+        self._do(f"fetching {nbytes} bytes", name, address, max(nbytes, 1), self._location(), 0, stream)
+
+    def _location(self) -> Any:
+        """This GPU, as a place of memory."""
+        location = self._driver.CUmemLocation()
+        location.type = self._driver.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        location.id = self.number
+        return location
 
     def free(self, address: int) -> None:
         """Give memory back; waits for what still runs there."""
@@ -162,7 +193,7 @@ class GPU:
     def pinned(self, nbytes: int) -> np.ndarray:
         """Bytes of the CPU's memory that stay in place, so that copies run by themselves; `unpin` gives them back."""
         address = int(self._do(f"pinning {nbytes} bytes", "cuMemHostAlloc", max(nbytes, 1), 0))
-        return at(address, nbytes)
+        return at(address, max(nbytes, 1))[:nbytes]
 
     def unpin(self, array: np.ndarray) -> None:
         """No copy may be under way."""
@@ -190,6 +221,11 @@ class GPU:
             self._do(f"copying {nbytes} bytes", "cuMemcpyDtoDAsync", to, start, nbytes, stream)
 
     # ---------------------------------------------------------------- streams and events
+
+    @functools.cached_property
+    def default(self) -> Any:
+        """The stream of operations that run one by one."""
+        return self.stream()
 
     def stream(self) -> Any:
         """Work that runs in order, beside that of other streams."""
@@ -249,7 +285,7 @@ class GPU:
         """Launches (function, grid, threads, words) one after another, as one thing to run."""
         mode = getattr(self._driver.CUstreamCaptureMode, THREAD_LOCAL)
         stream = self.stream()
-        with contextlib.ExitStack() as after:
+        with contextlib.ExitStack() as after, without_collection():
             after.callback(self.end_stream, stream)
             self._do("beginning a graph", "cuStreamBeginCapture", stream, mode)
             try:
@@ -269,89 +305,26 @@ class GPU:
         self._do("ending a graph", "cuGraphExecDestroy", graph)
 
 
+def named(driver: Any, name: str) -> str:
+    """Before CUDA 13 what takes a location has another name."""
+    return name + "_v2" if hasattr(driver, name + "_v2") else name
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Dead plans and arrays wait: what they give back the driver would refuse now, and end what is being made."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 def at(address: int, nbytes: int) -> np.ndarray:
     """Bytes of the CPU's memory that somebody else keeps."""
-    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), np.uint8) if nbytes else np.empty(0, np.uint8)
-
-
-class Mirror:
-    """An array of the CPU and its twin in a GPU's memory."""
-
-    def __init__(self, owner: np.ndarray, low: int, nbytes: int, address: int) -> None:
-        self.owner = owner  # kept, so that no other array comes to lie at its address
-        self.low, self.nbytes, self.address = low, nbytes, address
-        self.users = 0
-
-    def place(self, array: np.ndarray) -> int:
-        """Where an array that is a part of this one begins in the GPU's memory."""
-        return self.address + array.ctypes.data - self.low
-
-
-class Mirrors:
-    """Which arrays have a twin: one for all that plans read and write, so that they see each other's results. An array
-    is found by the one that owns its memory; views of it are a part of the twin."""
-
-    def __init__(self, gpu: Any) -> None:
-        self.gpu = gpu
-        self.kept: list[Mirror] = []
-        self.lock = threading.RLock()
-
-    def find(self, array: np.ndarray) -> Mirror | None:
-        """The twin that an array is a part of."""
-        start, end = array.ctypes.data, array.ctypes.data + array.nbytes
-        for mirror in self.kept:
-            low, high = mirror.low, mirror.low + mirror.nbytes
-            if low <= start and end <= high:
-                return mirror
-            expect(end <= low or high <= start, "gpu", "an array", "of memory of its own, or a view of one that is",
-                   f"shape {array.shape}, which shares memory in part", "array.copy()", DeviceError)  # fmt: skip
-        return None
-
-    def take(self, array: np.ndarray, stream: Any) -> Mirror:
-        """The twin of an array, filled unless it is there; until as many `give`."""
-        with self.lock:
-            mirror = self.find(array) or self._made(array, stream)
-            mirror.users += 1
-            return mirror
-
-    def _made(self, array: np.ndarray, stream: Any) -> Mirror:
-        owner = array
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
-        low, high = np.lib.array_utils.byte_bounds(owner)
-        self.find(at(low, high - low))  # refuses what shares memory with another twin
-        mirror = Mirror(owner, low, high - low, self.gpu.allocate(high - low))
-        self.kept.append(mirror)
-        self.gpu.upload(mirror.address, at(low, high - low), stream)
-        return mirror
-
-    def give(self, mirror: Mirror) -> None:
-        """One user less; the last frees the memory."""
-        with self.lock:
-            mirror.users -= 1
-            if mirror.users == 0:
-                self.kept.remove(mirror)
-                self.gpu.free(mirror.address)
-
-    def send(self, arrays: Iterable[np.ndarray], stream: Any) -> None:
-        """What has changed on the CPU, to the GPU."""
-        for array, mirror in self._twins(arrays):
-            self.gpu.upload(mirror.place(array), array, stream)
-        self.gpu.wait(stream)
-
-    def fetch(self, arrays: Iterable[np.ndarray], stream: Any) -> None:
-        """What has changed on the GPU, to the CPU."""
-        for array, mirror in self._twins(arrays):
-            self.gpu.download(array, mirror.place(array), stream)
-        self.gpu.wait(stream)
-
-    def _twins(self, arrays: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Mirror]]:
-        for array in arrays:
-            mirror = self.find(array)
-            good = mirror is not None and array.flags.c_contiguous
-            expect(good, "gpu", "an array", "one that a plan uses there, C-contiguous", f"shape {array.shape}",
-                   error=DeviceError)  # fmt: skip
-            yield array, mirror  # type: ignore[misc]
+    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), np.uint8)
 
 
 def released(free: Callable[..., None], *what: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import functions as F
 from .layers import BatchNorm, Chain, Conv, Dense
+from .managed import beside, copy
 from .op import DTypeError, expect
 from .tree import STATIC, arrays, children, rebuilt, replaced
 
@@ -26,7 +27,7 @@ def fixed(model: Any) -> Any:
     # 2 arrays, 9 parameters, 36 bytes
     """
     expect(bool(arrays(model)), "compile", "f", "a model where fixed=True", type(model).__name__, error=DTypeError)
-    return _folded(replaced(model, lambda path, kind, x: x.copy() if isinstance(x, np.ndarray) else x))
+    return _folded(replaced(model, lambda path, kind, x: copy(x) if isinstance(x, np.ndarray) else x))
 
 
 def _folded(node: Any) -> Any:
@@ -59,8 +60,8 @@ def _joined(one: Any, norm: BatchNorm) -> Any:
     scale = scale / np.sqrt(wide[1] + norm.eps)
     bias = zero if one.bias is None else one.bias.astype(np.float64)
     new = {
-        "weight": (one.weight * scale).astype(dtype),
-        "bias": ((bias - wide[0]) * scale + shift).astype(dtype),
+        "weight": beside(one.weight, (one.weight * scale).astype(dtype)),
+        "bias": beside(one.weight, ((bias - wide[0]) * scale + shift).astype(dtype)),
         "activation": norm.activation,
     }
     return rebuilt(one, list(new.items()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import managed
 from .onehot import OneHot
 from .op import DTypeError, Op, ShapeError, Spec, expect
 from .ops import dense as D
@@ -83,6 +84,7 @@ def _pair(where: str, a: Any, b: Any) -> tuple[Any, Any]:
            " and ".join(map(str, strong)), "x.astype(np.float32) or nf.f64(model)", DTypeError)  # fmt: skip
     abstract = any(isinstance(x, Value) and x.abstract for x in (a, b))
     a, b = asvalue(a, dtype, abstract), asvalue(b, dtype, abstract)
+    a, b = managed.along(b, a), managed.along(a, b)
     if a.shape != b.shape:
         shape = _broadcast_shapes(where, a.shape, b.shape)
         a, b = broadcast_to(a, shape), broadcast_to(b, shape)
@@ -228,7 +230,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     abstract = any(isinstance(x, Value) and x.abstract for x in (condition, a, b))
     mask = asvalue(condition, np.dtype(bool), abstract)
     shape = _broadcast_shapes("where", mask.shape, a.shape)
-    return apply(E.WHERE, *(broadcast_to(x, shape) for x in (mask, a, b)))
+    return apply(E.WHERE, *(broadcast_to(managed.along(mask, x), shape) for x in (mask, a, b)))
 
 
 def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, scaled: bool = False, **numbers: float) -> Any:

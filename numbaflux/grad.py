@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import managed
 from .op import DTypeError, PlanError, ShapeError, Spec, expect
 from .ops import ADD, COPY
 from .session import Session
@@ -131,15 +132,15 @@ def differentiable(x: Any) -> bool:
 
 
 def zeros(x: Any) -> np.ndarray:
-    return np.zeros(getattr(x, "shape", ()), getattr(x, "dtype", np.dtype(np.float32)))
+    return managed.beside(x, np.zeros(getattr(x, "shape", ()), getattr(x, "dtype", np.dtype(np.float32))))
 
 
 def leaf(x: Any, level: int) -> Value:
     """A new leaf of a level for an array; for a Value of an open gradient, one that stays joined to it."""
     if isinstance(x, Value):
         return joined(x, x.levels | {level})
-    array = np.ascontiguousarray(x, np.float32 if isinstance(x, float) and not isinstance(x, np.generic) else None)
-    array = array.reshape(np.shape(x))
+    array = np.asarray(x, np.float32 if isinstance(x, float) and not isinstance(x, np.generic) else None)
+    array = managed.contiguous(array).reshape(np.shape(x))
     return Value(Spec(array.shape, array.dtype), array, levels=frozenset({level}), memory=array)
 
 
@@ -186,7 +187,7 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     opened = Opened(args)
     with Session(training=True) as session:
         loss, aux = scalar_loss(f(*opened.traced), "gradient")
-        grads = opened.gradients(loss, np.ones(loss.shape, loss.dtype))
+        grads = opened.gradients(loss, managed.beside(loss, np.ones(loss.shape, loss.dtype)))
     session.commit()
     value = number(closed(loss, opened.level))
     return (value if aux is None else (value, replaced(aux, lambda p, k, x: closed(x, opened.level)))), grads
@@ -246,5 +247,5 @@ def withjacobian(f: Callable[..., Any], x: Any) -> tuple[Any, Any]:
     ([1.0, 9.0], [[2.0, 0.0], [0.0, 6.0]])
     """
     y, back = pullback(f, x)
-    rows = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-    return y, np.stack([back(row) for row in rows]).reshape((*y.shape, *np.shape(x)))
+    rows = managed.beside(y, np.eye(y.size, dtype=y.dtype)).reshape(y.size, *y.shape)
+    return y, managed.beside(y, np.stack([back(row) for row in rows])).reshape((*y.shape, *np.shape(x)))

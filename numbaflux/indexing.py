@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import functions as F
+from .managed import beside
 from .op import DTypeError, ShapeError, expect
 from .ops import move as M
 from .ops import scatter as S
@@ -40,7 +41,8 @@ def joined(where: str, index: list[Any], spans: Sizes) -> tuple[Any, str]:
         wrong = [tuple(int(i.flat[at]) for i in index) for at in np.flatnonzero(outside)[:1]]
         expect(not wrong, where, "idx", what.partition("must be ")[2], repr(wrong[0] if wrong else ""))
         return np.ravel_multi_index(tuple(index), spans), what
-    flat, beyond = np.zeros(index[0].shape), -1.0  # float64 has every index of an array that memory can hold
+    # float64 has every index of an array that memory can hold.
+    flat, beyond = beside(index[0], np.zeros(index[0].shape)), -1.0
     for i, n in zip(index, spans, strict=True):
         place = F.astype(i, np.float64)
         flat = F.add(F.mul(flat, n), place)
@@ -88,7 +90,7 @@ def _smallest(src: Any, index: Any, to: dict[str, Any]) -> Any:
 
 def _mean(src: Any, index: Any, to: dict[str, Any]) -> Any:
     """0 where nothing is."""
-    count = F.maximum(_sum(np.ones(index.shape, src.dtype), index, to), 1.0)
+    count = F.maximum(_sum(beside(src, np.ones(index.shape, src.dtype)), index, to), 1.0)
     return F.div(_sum(src, index, to), F.reshape(count, (to["rows"],) + (1,) * (src.ndim - index.ndim)))
 
 

@@ -6,9 +6,10 @@ import os
 import platform
 from importlib import metadata
 
-from . import __version__
+from . import __version__, device
 from .build import features
 from .native import native, pool
+from .op import DeviceError
 from .record import cpu, layer
 
 MENDED = (2, 2, 0)  # the libhdf5 without the holes that were published of 2.0.0
@@ -18,8 +19,8 @@ VECTORS = (("avx512f", 512), ("avx2", 256))  # what kernels/jit.py chooses by, w
 def facts() -> dict[str, str]:
     """Name -> what is so, in the order in which they are shown.
 
-    >>> list(facts())
-    ['numbaflux', 'python', 'numba', 'llvmlite', 'numpy', 'h5py', 'cpu', 'vectors', 'threads', 'cache', 'shared caches']
+    >>> " ".join(facts())
+    'numbaflux python numba llvmlite numpy h5py cpu vectors threads gpus cache shared caches'
     """
     bits = vector_bits()
     store = native().store
@@ -33,9 +34,26 @@ def facts() -> dict[str, str]:
         "cpu": f"{cpu()}, {pool().allowed} of {os.cpu_count()} CPUs for this process",
         "vectors": f"{bits} bits: {bits // 32} float32, {bits // 64} float64",
         "threads": f"{pool().count}, {layer()}",
+        "gpus": gpus(),
         "cache": cache if store.folder else "none: no folder can be written, so kernels are compiled in each process",
         "shared caches": ", ".join(str(f) for f in store.folders if f != store.folder) or "none (NUMBAFLUX_CACHE_PATH)",
     }
+
+
+def gpus() -> str:
+    """The GPUs that can be used, or why there is none.
+
+    >>> isinstance(gpus(), str)
+    True
+    """
+    why = device.why_not()
+    try:
+        found = [] if why else [device.gpu(number) for number in range(device.count())]
+        told = [f"{g.number}: {g.name}, capability {g.capability[0]}.{g.capability[1]}, {g.memory()[1] / 1e9:.0f} GB"
+                for g in found]  # fmt: skip
+    except DeviceError as error:  # one that others have for themselves, say
+        told, why = [], str(error)
+    return "; ".join(told) or why.replace("gpu: ", "none: ", 1)
 
 
 def vector_bits() -> int:

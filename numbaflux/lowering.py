@@ -28,11 +28,12 @@ class Storage:
     """Memory that a plan knows of: its own ("temp"), a caller's ("argument", by number), or an array that stays
     ("array")."""
 
-    __slots__ = ("array", "keep", "kind", "nbytes", "number", "spec")
+    __slots__ = ("array", "keep", "kind", "nbytes", "number", "once", "spec")
 
     def __init__(self, nbytes: int, kind: str = "temp", array: Any = None, keep: bool = False) -> None:
         self.nbytes, self.kind, self.array = nbytes, kind, array
         self.keep = keep  # lives as long as the plan
+        self.once = array is not None and not array.flags.writeable  # an array that nobody changes
         self.number = -1
         self.spec = Spec((nbytes,), np.dtype(np.uint8))
 
@@ -81,7 +82,9 @@ def as_buf(array: np.ndarray) -> Buf:
 
 def constant(numbers: Any) -> Buf:
     """Integers that a kernel reads as one array: sizes, strides, pads."""
-    return as_buf(np.array(numbers, np.int64))
+    array = np.array(numbers, np.int64)
+    array.flags.writeable = False
+    return as_buf(array)
 
 
 @dataclass(frozen=True)

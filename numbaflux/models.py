@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .layers.layer import inside, name_of, one_line
+from .managed import common, copied, copy
 from .op import DeviceError, DTypeError, PlanError, ShapeError, Spec, expect
 from .program import flat_results
 from .session import Session
@@ -33,7 +34,8 @@ def _trained(model: Any) -> dict[str, np.ndarray]:
 
 
 def state(model: Any) -> dict[str, np.ndarray]:
-    """A copy of every array of a model by path: weights, buffers, constants; a tied one once, under its first path.
+    """A copy, on the CPU, of every array of a model by path: weights, buffers, constants; a tied one once, under its
+    first path.
 
     >>> import numbaflux as nf
     >>> list(nf.state(nf.Dense(2, 1)))
@@ -89,7 +91,9 @@ def destructure(model: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
     dtypes = sorted({str(a.dtype) for a in found.values()})
     expect(bool(found), "destructure", "model", "one with parameters to train", type(model).__name__, error=PlanError)
     expect(len(dtypes) == 1, "destructure", "model", "of one dtype", " and ".join(dtypes), "nf.f32(model)", DTypeError)
+    gpu = common("destructure", found.items())
     flat = np.concatenate([a.reshape(-1) for a in found.values()])
+    flat = flat if gpu is None else copied(flat, gpu)
     starts = np.cumsum([0, *(a.size for a in found.values())]).tolist()
     by_id = dict(zip(map(id, found.values()), starts, strict=False))
     places = {leaf.path: by_id.get(id(leaf.array)) for leaf in leaves(model) if leaf.kind == PARAM}
@@ -108,7 +112,7 @@ def destructure(model: Any) -> tuple[np.ndarray, Callable[[Any], Any]]:
                 return x
             if start not in made:
                 part = given[start : start + x.size].reshape(x.shape)
-                made[start] = part.copy() if isinstance(part, np.ndarray) else part
+                made[start] = copy(part) if isinstance(part, np.ndarray) else part
             return made[start]
 
         return replaced(model, new)

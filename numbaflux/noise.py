@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .functions import mul
+from .managed import beside
 from .ops.random import DROPOUT
 from .ranges import check
 from .rng import Generator, as_generator
@@ -38,5 +39,5 @@ def dropout(x: Any, p: float, dims: Axes = None, rng: Generator | int | None = N
     if dims is None:
         return apply(DROPOUT, x, words, p=float(p), offset=offset)
     own = {axis_in(int(a), x.ndim, "dropout") for a in np.atleast_1d(dims)}
-    ones = np.ones([s if a in own else 1 for a, s in enumerate(x.shape)], x.dtype)
+    ones = beside(x, np.ones([s if a in own else 1 for a, s in enumerate(x.shape)], x.dtype))
     return mul(x, apply(DROPOUT, ones, words, p=float(p), offset=offset))

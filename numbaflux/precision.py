@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .managed import beside
 from .op import expect
 from .tree import PARAM, arrays, replaced
 
@@ -77,7 +78,7 @@ def _copied(model: Any, convert: Callable[[str, str, np.ndarray], np.ndarray]) -
         if not isinstance(x, np.ndarray):
             return x
         if id(x) not in made:
-            made[id(x)] = convert(path, kind, x) if x.dtype.kind == "f" else x.copy()
+            made[id(x)] = beside(x, convert(path, kind, x) if x.dtype.kind == "f" else x.copy())
         return made[id(x)]
 
     return replaced(model, new)

@@ -20,7 +20,7 @@ from .flops import flops, touched
 from .instance import Instance
 from .lowering import Buf, Entry
 from .native import native
-from .op import DTypeError, PlanError, expect
+from .op import DeviceError, DTypeError, PlanError, expect
 from .plan import Plan
 from .ranges import check
 from .tree import arrays
@@ -153,6 +153,7 @@ def profile(f: Any, *args: Any, repeats: int = 20) -> Profile:
     expect(good, "profile", "kernels", "native", "interpreted ones", "unset NUMBAFLUX_NATIVE", PlanError)
     fresh = _fresh(f)
     program, _ = fresh.program(args)
+    expect(program.gpu is None, "profile", "f", "on the CPU", "on a GPU", "nf.cpu(model)", DeviceError)
     plan: Plan = program.plan
     plan.pace.limit = math.inf
     with _kept(fresh, plan):

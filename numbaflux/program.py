@@ -7,19 +7,65 @@ from typing import Any
 
 import numpy as np
 
+from . import managed
 from .hook import HOOK
 from .lowering import CPU, Buf, Build, Int, Origin, Target, argument, as_buf, cut, elements_block, leading, whole
 from .onehot import OneHot
 from .op import Spec
 from .ops.elementwise import RELU
 from .ops.move import COPY, RESHAPE, STOP
+from .plan import Plan
 from .recompute import CHECKPOINT, LATE
 from .run import array_of
 from .session import Session
 from .trace import Call, Value, tape
-from .tree import STATIC, replaced
+from .tree import STATIC, arrays, replaced
 
 ALIASES = {CHECKPOINT, COPY, HOOK, LATE, RESHAPE, STOP}
+
+
+def gpu_for(
+    where: str, one: list[Call], two: list[Call], kept: dict[str, np.ndarray], given: list[np.ndarray]
+) -> tuple[Any, set[int]]:
+    """The GPU (None: the CPU) of a function that was traced twice, and ids of the arrays that it makes anew each time.
+
+    kept: arrays of its model by path. Where it keeps floating arrays they say it, and arguments are taken there; else
+    arguments do. Raises DeviceError where they are not on one device.
+    """
+    if not managed.used:
+        return None, set()
+    first, second = ({id(a): a for a in _held(calls)} for calls in (one, two))
+    fresh = first.keys() - second.keys()
+    paths = {id(a): path for path, a in kept.items()}
+    lasting = {key: a for key, a in first.items() if key not in fresh} | {id(a): a for a in kept.values()}
+    names = {key: paths.get(key, f"an array of shape {a.shape} that the function uses") for key, a in lasting.items()}
+    arguments = [(f"argument {i}", a) for i, a in enumerate(given)]
+    own = [(names[key], a) for key, a in lasting.items()]
+    if managed.common(where, own) is not None:
+        arguments = [(name, a) for name, a in arguments if managed.gpu_of(a) is not None]
+    return managed.common(where, own + arguments), fresh
+
+
+def _held(calls: list[Call]) -> list[np.ndarray]:
+    """The arrays that calls take."""
+    held = [x.memory if isinstance(x, Value) else x for call in calls for x in call.inputs]
+    return [a for a in held if isinstance(a, np.ndarray)]
+
+
+def kept_arrays(f: Any, session: Session) -> dict[str, np.ndarray]:
+    """The arrays of a model by path (of a function: none), and those that a run of it changes."""
+    found = {f"a buffer of shape {array.shape}": array for array, _ in session.changes.values()}
+    return (found | arrays(f)) if managed.used else {}
+
+
+def plan_for(gpu: Any, build: Build, reads: tuple[Buf, ...] = ()) -> Any:
+    """What runs some entries: a Plan of the CPU, or launches on a GPU, whose results `values` has of reads."""
+    if gpu is None:
+        return Plan(build)
+    from .bound import Bound
+    from .launches import Launches
+
+    return Bound(gpu, Launches(build), reads)
 
 
 class Program:
@@ -88,6 +134,11 @@ class Program:
         rows, n = leading(target.shape), target.size
         self.build.add("elementwise.copy", cut(target, n, write=True), cut(self.source(result), n), rows=rows,
                        block=elements_block(rows, n // max(rows, 1)), commits=commits)  # fmt: skip
+
+    def constants(self, ids: set[int]) -> None:
+        """These arrays, that were made while the function was traced, nobody changes."""
+        for key in ids & self.memory.keys():
+            self.memory[key].storage.once = True
 
     def commit(self, session: Session) -> None:
         """Last of all: buffers take their new values, generators count their draws."""

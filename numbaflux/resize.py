@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import functions as F
+from .managed import beside
 from .op import DTypeError, ShapeError, expect
 from .ops.window import Sizes, sizes
 from .ranges import check
@@ -57,7 +58,7 @@ def _interpolated(where: str, x: Any, spatial: Sizes, out: Sizes) -> Any:
         n, m = spatial[axis - 1], out[axis - 1]
         if n != m:
             at = np.linspace(0, n - 1, m)
-            weights = np.stack([np.interp(at, np.arange(n), row) for row in np.eye(n)], 1).astype(x.dtype)
+            weights = beside(x, np.stack([np.interp(at, np.arange(n), row) for row in np.eye(n)], 1).astype(x.dtype))
             before, after = x.shape[:axis], x.shape[axis + 1 :]
             rows = F.matmul(weights, F.reshape(x, (math.prod(before), n, math.prod(after))))
             x = F.reshape(rows, (*before, m, *after))

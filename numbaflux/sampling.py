@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import functions as F
+from .managed import beside
 from .op import DTypeError, ShapeError, expect
 from .ops import move as M
 from .padding import pad_zeros
@@ -29,7 +30,7 @@ def _within(place: Any, low: float, high: float) -> Any:
 def _rows(x: Any, places: Sequence[Any]) -> Any:
     """Rows of x (n, spatial axes, c) by whole numbers as float64, one array (n, ...) an axis."""
     n, *size, c = x.shape
-    flat = np.arange(n, dtype=np.float64).reshape((n,) + (1,) * (places[0].ndim - 1))
+    flat: Any = beside(x, np.arange(n, dtype=np.float64)).reshape((n,) + (1,) * (places[0].ndim - 1))
     for place, m in zip(places, size, strict=True):
         flat = F.add(F.mul(flat, m), place)
     return apply(M.TAKE, F.reshape(x, (n * math.prod(size), c)), F.astype(flat, np.int64))
@@ -115,5 +116,5 @@ def imrotate(x: Any, angle: float, method: str = "bilinear", midpoint: tuple[flo
     inside = [np.clip(p, -1, n) for p, n in zip(places, (h, w), strict=True)]
     shape = (x.shape[0], h, w)
     if method == "nearest":
-        return _rows(pad_zeros(x, 1), [np.broadcast_to(np.rint(p) + 1, shape) for p in inside])
-    return _between(x, [np.broadcast_to(p, shape).astype(x.dtype) for p in inside])
+        return _rows(pad_zeros(x, 1), [beside(x, np.broadcast_to(np.rint(p) + 1, shape)) for p in inside])
+    return _between(x, [beside(x, np.broadcast_to(p, shape).astype(x.dtype)) for p in inside])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import functions as F
+from . import managed
 from .grad import differentiable, gradient, pullback, tie
 from .op import DTypeError, ShapeError, expect
 from .ops.elementwise import FILL
@@ -98,7 +99,7 @@ def _rows(where: str, f: Callable[[Any], Any], x: Any) -> Iterator[Any]:
         return found if isinstance(found, Value) else apply(FILL, x, value=0.0)  # a linear function's does not vary
 
     y, back = pullback(slope, x)
-    for row in np.eye(y.size, dtype=y.dtype):
+    for row in managed.beside(y, np.eye(y.size, dtype=y.dtype)):
         yield back(row.reshape(y.shape))
 
 
@@ -131,7 +132,9 @@ def _directions(where: str, names: Sequence[str], args: tuple[Any, ...], given: 
         good, got = real and array.shape == np.shape(x), f"shape {array.shape}" if real else type(v).__name__
         expect(good, where, names[int(number)] + (f" at {inside}" if inside else ""),
                f"of shape {tuple(np.shape(x))} as the argument", got, error=ShapeError)  # fmt: skip
-        found[path] = array if isinstance(array, Value) else array.astype(getattr(x, "dtype", np.float32), copy=False)
+        if not isinstance(array, Value):
+            array = managed.beside(array, array.astype(getattr(x, "dtype", np.float32), copy=False))
+        found[path] = array
     return found
 
 

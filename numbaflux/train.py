@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from .ahead import Ahead
 from .callbacks.checkpoint import Checkpoint
 from .compiled import compile as planned
 from .data import DataLoader
 from .debug import cause
+from .devices import moved
 from .events import Event, Listeners, Position, States, generators, restore, states
 from .grad import withgradient
 from .history import FIXED, History
+from .managed import common, gpu_of
 from .newest import newest
 from .onehot import OneHot
 from .op import DTypeError, NonFiniteError, PlanError, RangeError, RankLostError, ShapeError, expect
@@ -60,6 +63,8 @@ def train(
     SIGUSR1 and SIGTERM (a batch system's time limit) end it after the step, in the main thread: a Checkpoint writes the
     training as it stands, callbacks are told of the end, and SystemExit(75) is raised; without a Checkpoint, or where
     the disk fails, the exit code is 128 and the signal's number. A line on stderr says so.
+    On a GPU, where the model is there (nf.gpu): batches are taken there, and of a DataLoader with prefetch the next one
+    while a step is at work. Each step's loss comes back, a number, as what tells whether all went well.
     Raises NonFiniteError where a loss or gradient is not finite; the parameters are those from before that step, and
     the error names the layer and operation where the first such value came up, as nf.debug.first_nonfinite finds it.
 
@@ -200,6 +205,8 @@ class Training:
         at, step, tell, signals = self.position, self.step, self.listeners.batch, self.signals
         epoch, batch, samples, total = at.epoch + 1, at.batch, at.sample, at.total
         begun, stream = self.begin()
+        if getattr(step, "gpu", None) is not None and isinstance(self.data, DataLoader) and self.data.prefetch:
+            stream = Ahead(step, stream)
         start, alone = time.perf_counter() - at.seconds, signals.world is None
         kept = tell is not None or (not alone and signals.world.survive)
         for batch, part in enumerate(stream, at.batch + 1):
@@ -267,7 +274,10 @@ def _size(batch: Any) -> int:
 def _eager_step(loss: Callable[..., Any], model: Any, opt_state: OptState) -> Callable[..., Any]:
     """What a compiled step does, one operation after another."""
 
+    gpu = gpu_of(next(iter(opt_state.vectors.values())).params)
+
     def step(*batch: Any) -> Any:
+        batch = moved(batch, gpu)
         with Session(training=True) as session:
             value, grads = withgradient(lambda m: loss(m, *batch), model)
         must = "must be finite, got NaN or Inf; nothing was changed"
@@ -304,8 +314,9 @@ class Evaluation:
         _check_world("validation", data, world)
         self.data = data
         self.columns = ("validation_loss", *self.metrics) if given else ()
-        self.loss = planned(lambda *batch: loss(model, *batch)) if compile else lambda *batch: loss(model, *batch)
-        self.model = planned(model) if compile and metrics else model
+        gpu = common("train", arrays(model).items())
+        self.loss = planned(lambda *batch: loss(model, *batch)) if compile else lambda *b: loss(model, *moved(b, gpu))
+        self.model = planned(model) if compile and metrics else lambda x: model(moved(x, gpu))
 
     def __call__(self) -> dict[str, float]:
         if self.data is None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import functions as F
+from .managed import beside
 from .op import DTypeError, Op, ShapeError, Spec, expect
 from .ops.conv import CONV, CONV_GRAD_X
 from .ops.elementwise import RELU
@@ -163,7 +164,7 @@ def meanpool(x: Any, k: Any, stride: Any = None, pad: Any = 0, count_include_pad
     options = pool_window("meanpool", k, stride, pad, len(size))
     own = zip(size, options["window"], options["stride"], options["pad"], strict=True)
     shares = functools.reduce(np.multiply.outer, (_shares(*axis) for axis in own))
-    return F.mul(y, shares[..., None].astype(y.dtype))
+    return F.mul(y, beside(y, shares[..., None].astype(y.dtype)))
 
 
 def lpnormpool(x: Any, p: float, k: Any, stride: Any = None, pad: Any = 0) -> Any:

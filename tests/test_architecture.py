@@ -17,7 +17,7 @@ LEVELS = (
     ("kernels",),
     (*"op ranges objects build words native cubin digests lowering lanes schedule pace files flops".split(),),
     ("ops",),
-    ("device", "tree", "rng"),
+    ("managed", "device", "tree", "rng"),
     (
         *"memory interpreter instance plan launches bound constants run trace session shapes onehot".split(),
         *"functions noise activations attention windows padding resize operators".split(),
@@ -27,11 +27,11 @@ LEVELS = (
     ("layers", "losses", "init", "optim"),
     ("fixed", "program", "compiled", "warm"),
     (
-        *"plots history data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
+        *"devices foreign plots history data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
         *"models precision walk autosize checkpoint contents privacy convert distributed".split(),
     ),
     (
-        *"profile events progress saved_rules resume callbacks train lbfgs".split(),
+        *"profile events progress saved_rules resume callbacks ahead train lbfgs".split(),
         *"record adopt newest preemption debug zoo".split(),
     ),
     ("__init__",),

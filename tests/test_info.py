@@ -1,9 +1,13 @@
 """numbaflux info: which libhdf5 works beside h5py, and whether it has known holes. (tests/test_cli.py: the rest.)"""
 
+from types import SimpleNamespace
+
 import h5py
 import pytest
 
-from numbaflux.info import MENDED, facts, libhdf5
+from numbaflux import device
+from numbaflux.info import MENDED, facts, gpus, libhdf5
+from numbaflux.op import DeviceError
 
 
 @pytest.mark.parametrize("version", [(2, 2, 0), (2, 2, 1), (3, 0, 0)])
@@ -22,3 +26,19 @@ def test_the_page_tells_the_one_in_use():
     said, version = facts()["h5py"], h5py.version.hdf5_version
     assert said.startswith(f"{h5py.__version__}, libhdf5 {version}")
     assert ("WARNING" in said) == (h5py.version.hdf5_version_tuple < MENDED)
+
+
+def test_gpus(monkeypatch):
+    one = SimpleNamespace(number=0, name="NVIDIA H200", capability=(9, 0), memory=lambda: (1, 150_000_000_000))
+    monkeypatch.setattr(device, "why_not", lambda: "")
+    monkeypatch.setattr(device, "count", lambda: 2)
+    monkeypatch.setattr(device, "gpu", lambda number: SimpleNamespace(**vars(one) | {"number": number}))
+    assert gpus() == "; ".join(f"{i}: NVIDIA H200, capability 9.0, 150 GB" for i in (0, 1)) == facts()["gpus"]
+
+    def taken(number):
+        raise DeviceError("gpu: taking GPU 0 failed: CUDA_ERROR_DEVICE_UNAVAILABLE")
+
+    monkeypatch.setattr(device, "gpu", taken)
+    assert gpus() == "none: taking GPU 0 failed: CUDA_ERROR_DEVICE_UNAVAILABLE"
+    monkeypatch.setattr(device, "why_not", lambda: "gpu: there is none")
+    assert gpus() == "none: there is none"

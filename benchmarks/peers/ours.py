@@ -41,9 +41,11 @@ def model_of(case: Training) -> Any:
     return model
 
 
-def step_of(case: Training, rule: nf.Rule | None = None) -> tuple[Any, np.ndarray, np.ndarray]:
-    """A compiled step, not called yet; x and y. rule: in place of Adam."""
-    model = model_of(case)
+def step_of(
+    case: Training, rule: nf.Rule | None = None, put: Callable[[Any], Any] = nf.cpu
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A compiled step, not called yet; x and y. rule: in place of Adam; put: takes the model where it is trained."""
+    model = put(model_of(case))
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
     state = nf.setup(rule or nf.Adam(case.rate), model)
     return nf.compile(lambda m, x, y: loss(m(x), y), model, state), *case.data()

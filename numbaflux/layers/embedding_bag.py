@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import functions as F
 from ..init import randn
+from ..managed import beside
 from ..op import DTypeError, ShapeError, expect
 from ..ops.move import SCATTER_ADD
 from ..ops.scatter import SCATTER_MAX
@@ -69,7 +70,7 @@ class EmbeddingBag:
             return self._ragged(x, _integers("offsets", offsets))
         expect(x.ndim > 0, "EmbeddingBag", "x", "of one axis or more", f"shape {x.shape}", error=ShapeError)
         if x.shape[-1] == 0:
-            return np.zeros((*x.shape[:-1], self.weight.shape[1]), self.weight.dtype)
+            return beside(self.weight, np.zeros((*x.shape[:-1], self.weight.shape[1]), self.weight.dtype))
         return ALONG[self.reduction](take(self.weight, x), axis=-2)
 
     def _ragged(self, x: Any, offsets: Any) -> Any:
@@ -79,7 +80,7 @@ class EmbeddingBag:
         rows, bag = take(self.weight, x), bag_of(offsets, x.shape[0])
         if self.reduction == "sum":
             return apply(SCATTER_ADD, rows, bag, **to)
-        count = expand_dims(apply(SCATTER_ADD, np.ones(x.shape, rows.dtype), bag, **to), 1)
+        count = expand_dims(apply(SCATTER_ADD, beside(rows, np.ones(x.shape, rows.dtype)), bag, **to), 1)
         if self.reduction == "mean":
             return F.div(apply(SCATTER_ADD, rows, bag, **to), F.maximum(count, 1.0))
         return F.where(F.equal(count, 0.0), 0.0, apply(SCATTER_MAX, rows, bag, **to))

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import functions as F
 from ..init import glorot_uniform
+from ..managed import beside
 from ..op import DTypeError, ShapeError, expect
 from ..ops.recurrent import CELLS, RECURRENT, step_by_step
 from ..ops.unrolled import unrolled
@@ -88,7 +89,7 @@ class _Cell:
 
     def initialstates(self) -> Any:
         """Zeros, or what was trained, (out,); LSTM: (h, c)."""
-        zero = np.zeros(self.n_out, self.Wh.dtype)
+        zero = beside(self.Wh, np.zeros(self.n_out, self.Wh.dtype))
         found = tuple(zero if getattr(self, field) is None else getattr(self, field) for field in self.states)
         return found if len(found) > 1 else found[0]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import functions as F
+from ..managed import beside
 from ..onehot import OneHot
 from ..op import DTypeError, ShapeError, expect
 from ..ops.move import TAKE
@@ -34,7 +35,7 @@ def pair(where: str, prediction: Any, target: Any, name: str = "target") -> tupl
     """Prediction and target, or another prediction, as arrays of one shape."""
     prediction = F.floats(prediction)
     equal(where, prediction, target, name=name)
-    return prediction, target.astype(prediction.dtype) if isinstance(target, OneHot) else target
+    return prediction, beside(prediction, target.astype(prediction.dtype)) if isinstance(target, OneHot) else target
 
 
 def labels_of(where: str, prediction: Any, target: Any) -> Any:
@@ -59,7 +60,7 @@ def shares(where: str, prediction: Any, target: Any) -> Any:
     if labels is None:
         return target
     classes = prediction.shape[-1]
-    numbers = np.arange(classes, dtype=prediction.dtype)
+    numbers = beside(prediction, np.arange(classes, dtype=prediction.dtype))
     own = apply(TAKE, numbers, labels, what=f"{where}: labels must be in 0..{classes - 1}")
     return F.where(F.equal(F.expand_dims(own, own.ndim), numbers), np.ones((), prediction.dtype), 0.0)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..lowering import Build, as_buf
+from ..lowering import CPU, GPU, Build, as_buf
+from ..managed import beside, common, copied, copy, fetched, gpu_of, name_of
 from ..memory import aligned
-from ..op import DTypeError, NonFiniteError, PlanError, ShapeError, expect
+from ..op import DeviceError, DTypeError, NonFiniteError, PlanError, ShapeError, expect
 from ..plan import Plan
 from ..tree import PARAM, Leaf, Moves, fields, layers, leaves, put, replaced
 from .around import Average, Scheduler, changed
@@ -37,7 +38,7 @@ class OptState:
         self.numbers = as_buf(self.hyper)
         self.version = 0  # counts what a plan depends on: frozen segments
         self.moved = False
-        self._update: tuple[int, Plan] | None = None
+        self._update: tuple[int, Any] | None = None
 
     @property
     def segments(self) -> list[Segment]:
@@ -86,11 +87,21 @@ class OptState:
         if self.spread is not None:
             self.spread.update()
         if self._update is None or self._update[0] != self.version:
-            build = Build()
-            self.lower(build)
-            self._update = self.version, Plan(build)
+            self._update = self.version, self._planned()
         self._update[1].run()
         self.advance()
+
+    def _planned(self) -> Any:
+        """What runs an update: a Plan, or launches on a GPU."""
+        gpu = gpu_of(next(iter(self.vectors.values())).params)
+        build = Build(CPU if gpu is None else GPU)
+        self.lower(build)
+        if gpu is None:
+            return Plan(build)
+        from ..bound import Bound
+        from ..launches import Launches
+
+        return Bound(gpu, Launches(build))
 
     def advance(self) -> None:
         """After a step: numbers that follow a schedule are those of the next one."""
@@ -136,6 +147,9 @@ def setup(rule: Rule | Spread, model: Any) -> OptState:
         held = not isinstance(first.owner, tuple)
         expect(held, "setup", first.path, "in a layer, list or dict", "in a tuple, whose arrays cannot be moved",
                error=DTypeError)  # fmt: skip
+    gpu = common("setup", [(first.path, first.array) for first, *_ in found.values()])
+    expect(gpu is None or spread is None, "setup", "model", "on the CPU where several ranks train it", name_of(gpu),
+           "nf.cpu(model)", DeviceError)  # fmt: skip
     groups: dict[np.dtype[Any], list[list[Leaf]]] = {}
     for tied in found.values():
         groups.setdefault(tied[0].array.dtype, []).append(tied)
@@ -154,8 +168,11 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]], spread: 
         segments.append(Segment(first.path, size, first.array.shape, ties=tuple(o.path for o in others)))
         size += up(first.array.size)
 
+    gpu = gpu_of(group[0][0].array)
+
     def vector(length: int = size) -> np.ndarray:
-        return aligned(length * dtype.itemsize).view(dtype)
+        made = aligned(length * dtype.itemsize).view(dtype)
+        return made if gpu is None else copied(made, gpu)
 
     own = (0, size) if spread is None else spread.own(size)
     states = {}
@@ -174,6 +191,8 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]], spread: 
         view[...] = tied[0].array
         for leaf in tied:
             put(leaf.owner, leaf.key, view)
+    for one in (params, *states.values()):
+        fetched(one)
     return vectors
 
 
@@ -330,6 +349,6 @@ def ema(opt_state: OptState, model: Any) -> Any:
         expect(place is not None, "ema", path, "an array that opt_state holds", "another", "call nf.setup again",
                PlanError)  # fmt: skip
         v, s = place  # type: ignore[misc]
-        return made.setdefault(id(s), (s.of(v.states[name]) / share).astype(x.dtype) if share else x.copy())
+        return made.setdefault(id(s), beside(x, (s.of(v.states[name]) / share).astype(x.dtype)) if share else copy(x))
 
     return replaced(model, averaged)

@@ -7,8 +7,9 @@ from collections import deque
 
 import numpy as np
 
-from numbaflux import device
+from numbaflux.device import without_collection
 from numbaflux.interpreter import arguments
+from numbaflux.managed import Pool
 from numbaflux.op import DeviceError
 from tests.cuda import simulator
 
@@ -36,7 +37,10 @@ class FakeGPU:
         self.calls, self.done, self.functions = [], [], {}
         self.open = {"stream": 0, "event": 0, "graph": 0}
         self.capturing = False
-        self.mirrors = device.Mirrors(self)
+        self.pool = Pool(self)
+        self.shared = set()  # addresses of managed memory
+        self.default = Stream()
+        self.streams.append(self.default)
 
     def _asked(self, name, allowed=True):
         self.calls.append(name)
@@ -60,9 +64,19 @@ class FakeGPU:
         self.blocks[block.ctypes.data] = block
         return block.ctypes.data
 
+    def managed(self, nbytes):
+        address = self.allocate(nbytes)
+        self.calls[-1] = "managed"
+        self.shared.add(address)
+        return address
+
+    def prefetch(self, address, nbytes, stream):
+        self._later(stream, "prefetch", lambda: self.part(address, nbytes))
+
     def free(self, address):
         self._asked("free", False)
         self.synchronize()
+        self.shared.discard(address)
         del self.blocks[address]
 
     def part(self, address, nbytes):
@@ -110,10 +124,11 @@ class FakeGPU:
         stream.queue.append((name, do))
 
     def _run(self, stream, until=lambda: False):
-        while stream.queue and not until():
-            name, do = stream.queue.popleft()
-            do()
-            self.done.append(name)
+        with without_collection():  # a dead plan's end waits for all streams: not inside of one
+            while stream.queue and not until():
+                name, do = stream.queue.popleft()
+                do()
+                self.done.append(name)
 
     def stream(self):
         self._asked("stream")

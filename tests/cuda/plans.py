@@ -11,7 +11,7 @@ from numbaflux.lowering import GPU
 from numbaflux.native import WORD
 from numbaflux.op import Op, Spec
 from numbaflux.plan import Plan
-from numbaflux.run import planned
+from numbaflux.run import lowered
 from tests.cuda.simulator import run_entry
 
 
@@ -45,7 +45,8 @@ def plan_of(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> tuple[Plan,
     """As numbaflux.run does it."""
     specs = tuple(None if a is None else Spec(a.shape, a.dtype) for a in arrays)
     key = tuple(sorted(attrs.items()))
-    return planned(op, specs, key, repr(key), GPU)
+    build, *rest = lowered(op, specs, key, GPU)
+    return Plan(build), *rest
 
 
 def run(op: Op, arrays: Sequence[Any], attrs: dict[str, Any], order: str = "forward") -> tuple[np.ndarray, ...]:

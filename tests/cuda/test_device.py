@@ -8,6 +8,7 @@ import pytest
 import numbaflux as nf
 from numbaflux.bound import Bound
 from numbaflux.device import GPU
+from numbaflux.devices import moved
 from numbaflux.launches import Launches
 from numbaflux.lowering import GPU as TARGET
 from tests.cuda import simulator
@@ -73,22 +74,19 @@ def test_training_equals_the_cpus(order):
     m, right = model(), model()
     step = nf.compile(loss, right, nf.setup(nf.Adam(0.05), right))
     losses = [step(*batch) for batch in batches()]
-    before = [p.copy() for p in nf.trainables(m)]
     step = nf.compile(loss, m, nf.setup(nf.Adam(0.05), m))
     bound, _, _ = on_gpu(step, *batches()[0], gpu=FakeGPU(order=order))
     for batch, value in zip(batches(), losses, strict=True):
         bound.run(*batch)
         np.testing.assert_allclose(bound.values[0], value, rtol=1e-5)
-    for p, q in zip(nf.trainables(m), before, strict=True):
-        np.testing.assert_array_equal(p, q)  # they are on the GPU
-    bound.fetch()
+    assert m[1].rng.state == right[1].rng.state  # counts of draws, and here parameters too, have come back
     for p, q in zip(nf.trainables(m), nf.trainables(right), strict=True):
         np.testing.assert_allclose(p, q, rtol=1e-4, atol=1e-6)
 
 
 def test_the_next_batch_is_uploaded_meanwhile_and_waited_for():
-    f = net()
-    bound, program, _ = on_gpu(nf.compile(f), rows(8))
+    f, gpu = net(), FakeGPU()
+    bound, program, _ = on_gpu(nf.compile(moved(f, gpu)), rows(8), gpu=gpu)
     outs = [np.empty(s.shape, s.dtype) for s in program.specs]
     batch = [rows(8, seed) for seed in range(4)]
     bound.upload(batch[0], *outs)
@@ -98,7 +96,7 @@ def test_the_next_batch_is_uploaded_meanwhile_and_waited_for():
             following = batch[i + 1].copy()
             bound.upload(following, *outs)
             following.fill(np.nan)  # it is free once upload has returned
-        bound.finish(x, *outs)
+        bound.finish()
         np.testing.assert_allclose(outs[0], f(x), rtol=1e-5, atol=1e-6)
     done = bound.gpu.done
     first = done.index("launch")
@@ -109,8 +107,9 @@ def test_the_next_batch_is_uploaded_meanwhile_and_waited_for():
     assert bound.gpu.calls.count("graph") == 2  # one for each place
 
 
-def test_two_plans_share_parameters():
-    gpu, m = FakeGPU(), model()
+def test_two_plans_share_parameters_on_the_gpu():
+    gpu = FakeGPU()
+    m = moved(model(), gpu)
     step = nf.compile(loss, m, nf.setup(nf.Descent(0.1), m))
     (x, y), *_ = batches()
     one, _, _ = on_gpu(step, x, y, gpu=gpu)
@@ -121,11 +120,38 @@ def test_two_plans_share_parameters():
     last.run(x[:7], y[:7])
     seen = predicted(look, program, [x[:4]])
     assert not np.allclose(seen, start)
-    one.fetch()
-    np.testing.assert_allclose(seen, nf.compile(m)(x[:4]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(seen, nf.cpu(m)(x[:4]), rtol=1e-5, atol=1e-6)
     nf.trainables(m)[0][...] = 0
-    look.send(nf.trainables(m)[0])
-    np.testing.assert_allclose(predicted(look, program, [x[:4]]), nf.compile(m)(x[:4]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predicted(look, program, [x[:4]]), nf.cpu(m)(x[:4]), rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_of_the_cpu_go_with_each_run_and_come_back():
+    rate, count = nf.Scalar(2.0), np.zeros(1)
+    f = nf.compile(lambda x: (nf.session.assign(count, nf.session.current(count) + 1.0), x * rate)[1])
+    bound, program, [x] = on_gpu(f, rows(3))
+    np.testing.assert_array_equal(predicted(bound, program, [x]), 2 * x)
+    rate.value = 3.0
+    np.testing.assert_array_equal(predicted(bound, program, [x]), 3 * x)
+    assert count[0] == 2.0
+    sent = bound.gpu.calls.count("upload")
+    predicted(bound, program, [x])
+    assert bound.gpu.calls.count("upload") == sent + 2  # the batch, and those that may have changed
+
+
+def test_arguments_and_results_on_the_gpu_stay_there():
+    gpu = FakeGPU()
+    bound, program, [x] = on_gpu(nf.compile(lambda a, b: a + b), rows(3), rows(3, 1), gpu=gpu)[:2] + ([rows(3)],)
+    a, out = moved((x, np.empty_like(x)), gpu)
+    before = list(gpu.calls)
+    bound.run(a, x, out)
+    np.testing.assert_array_equal(out, 2 * x)
+    asked = gpu.calls[len(before) :]
+    assert (asked.count("copy"), asked.count("upload"), asked.count("download")) == (2, 1, 1)  # down: the status
+    bound.run(x, a.T.copy().T, out)  # not C-contiguous
+    np.testing.assert_array_equal(out, 2 * x)
+    with pytest.raises(nf.DeviceError, match=r"an array of the plan must be on gpu:0, got gpu:0"):
+        f = nf.compile(lambda b: b * a)
+        on_gpu(f, rows(3))
 
 
 def test_a_wrong_label_changes_nothing_and_the_next_batch_runs():
@@ -139,12 +165,10 @@ def test_a_wrong_label_changes_nothing_and_the_next_batch_runs():
     wrong[3] = 9
     with pytest.raises(nf.RangeError, match="position 3"):
         bound.run(x, wrong, *outs)
-    bound.fetch()
     assert all((o == 7).all() for o in outs)
     for p, q in zip(nf.trainables(m), before, strict=True):
         np.testing.assert_array_equal(p, q)
     bound.run(x, y, *outs)
-    bound.fetch()
     assert not any((o == 7).all() for o in outs)
     assert not np.array_equal(nf.trainables(m)[0], before[0])
 
@@ -164,7 +188,7 @@ def test_all_is_given_back():
     predicted(bound, program, arrays)
     assert gpu.blocks and gpu.pins and gpu.open["graph"] == 1
     bound.close()
-    assert not gpu.blocks and not gpu.pins and not gpu.mirrors.kept and set(gpu.open.values()) == {0}
+    assert not gpu.blocks and not gpu.pins and set(gpu.open.values()) == {0}
     with pytest.raises(nf.PlanError, match="used before it is closed"):
         predicted(bound, program, arrays)
     bound, program, arrays = on_gpu(nf.compile(net()), rows(8), gpu=gpu)
@@ -193,7 +217,7 @@ def test_wrong_order_of_calls():
     with pytest.raises(nf.PlanError, match=r"launched once for each batch .* got launch\(\) without"):
         bound.launch()
     with pytest.raises(nf.PlanError, match=r"launched before finish\(\)"):
-        bound.finish(x, out)
+        bound.finish()
     bound.upload(x, out)
     bound.upload(x, out)
     with pytest.raises(nf.PlanError, match=r"got a third; finish\(\)"):
@@ -201,29 +225,11 @@ def test_wrong_order_of_calls():
     bound.launch()
     with pytest.raises(nf.PlanError, match=r"got launch\(\) twice"):
         bound.launch()
-    bound.finish(x, out)
+    bound.finish()
     with pytest.raises(ValueError, match="broadcast"):
         bound.upload(rows(9), out)
     bound.launch()
-    bound.finish(x, out)
-
-
-def test_arrays_that_share_memory():
-    gpu = FakeGPU()
-    stream = gpu.stream()
-    raw = bytearray(64)
-    one, two = np.frombuffer(raw, np.uint8, 32), np.frombuffer(raw, np.uint8, 32, 16)
-    mirror = gpu.mirrors.take(one, stream)
-    assert gpu.mirrors.take(one[4:8], stream) is mirror
-    assert mirror.place(one[4:8]) == mirror.address + 4
-    with pytest.raises(nf.DeviceError, match="shares memory in part"):
-        gpu.mirrors.take(two, stream)
-    with pytest.raises(nf.DeviceError, match="one that a plan uses there"):
-        gpu.mirrors.send([np.ones(3)], stream)
-    gpu.mirrors.give(mirror)
-    assert gpu.mirrors.kept
-    gpu.mirrors.give(mirror)
-    assert not gpu.mirrors.kept and not gpu.blocks
+    bound.finish()
 
 
 def test_plans_that_no_gpu_runs():

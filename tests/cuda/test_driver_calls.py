@@ -1,5 +1,6 @@
 """What numbaflux.device asks of NVIDIA's driver: each call's arguments beside what cuda-bindings takes; errors."""
 
+import gc
 import os
 import re
 import subprocess
@@ -13,7 +14,8 @@ import numbaflux as nf
 from numbaflux import device
 from numbaflux.cubin import Cubin
 
-# As in cuda-bindings 12.9 and 13.5, which agree on all of these: how many arguments each takes.
+# As in cuda-bindings 12.9 and 13.5, which agree on all of these: how many arguments each takes. What ends in _v2 has no
+# such name in 13.5.
 TAKES = {
     "cuInit": 1, "cuDeviceGetCount": 0, "cuDeviceGet": 1, "cuDeviceGetName": 2, "cuDeviceGetAttribute": 2,
     "cuDevicePrimaryCtxRetain": 1, "cuCtxSetCurrent": 1, "cuMemGetInfo": 0, "cuMemAlloc": 1, "cuMemFree": 1,
@@ -23,10 +25,12 @@ TAKES = {
     "cuEventElapsedTime": 2, "cuEventSynchronize": 1, "cuEventDestroy": 1, "cuModuleLoadData": 1,
     "cuModuleGetFunction": 2, "cuLaunchKernel": 11, "cuGraphInstantiate": 2, "cuGraphExecDestroy": 1,
     "cuGraphDestroy": 1, "cuMemcpyDtoDAsync": 4, "cuGraphLaunch": 2, "cuDriverGetVersion": 0, "cuCtxSynchronize": 0,
+    "cuMemAllocManaged": 2, "cuMemAdvise_v2": 4, "cuMemPrefetchAsync_v2": 5,
 }  # fmt: skip
 GIVES = {
     "cuDeviceGetCount": (1,), "cuDeviceGet": (0,), "cuDeviceGetName": (b"NVIDIA H200\0\0",), "cuMemGetInfo": (3, 4),
-    "cuDevicePrimaryCtxRetain": ("context",), "cuMemAlloc": (512,), "cuStreamCreate": ("stream",),
+    "cuDevicePrimaryCtxRetain": ("context",), "cuMemAlloc": (512,), "cuMemAllocManaged": (4096,),
+    "cuStreamCreate": ("stream",),
     "cuStreamEndCapture": ("captured",), "cuGraphInstantiate": ("graph",), "cuEventCreate": ("event",),
     "cuEventElapsedTime": (2.5,), "cuModuleLoadData": ("module",), "cuModuleGetFunction": ("function",),
     "cuDriverGetVersion": (13000,),
@@ -41,10 +45,13 @@ class Driver:
     """Notes each call, refuses a wrong number of arguments, and fails where told."""
 
     CUdevice_attribute = staticmethod(lambda number: number)
+    CUmemLocation = SimpleNamespace
+    CUmemLocationType = SimpleNamespace(CU_MEM_LOCATION_TYPE_DEVICE=1)
+    CUmem_advise = SimpleNamespace(CU_MEM_ADVISE_SET_PREFERRED_LOCATION=3)
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
 
     def __init__(self):
-        self.calls, self.fails, self.room = [], {}, np.zeros(64, np.uint8)
+        self.calls, self.fails, self.room, self.shares = [], {}, np.zeros(64, np.uint8), 1
 
     def __getattr__(self, name):
         count = TAKES[name]
@@ -59,7 +66,7 @@ class Driver:
             if name == "cuMemHostAlloc":
                 return Result(0), self.room.ctypes.data
             if name == "cuDeviceGetAttribute":
-                return Result(0), 9 if args[0] == 75 else 0
+                return Result(0), {75: 9, 89: self.shares}.get(args[0], 0)
             return (Result(0), *GIVES.get(name, ()))
 
         return call
@@ -106,6 +113,22 @@ def test_what_is_asked(driver, monkeypatch):
     assert driver.calls == []
 
 
+def test_managed_memory(driver):
+    gpu = device.GPU(0)
+    assert gpu.managed(1024) == 4096
+    gpu.prefetch(4096, 1024, "stream")
+    here = SimpleNamespace(type=1, id=0)
+    assert driver.calls[-3:] == [
+        ("cuMemAllocManaged", 1024, 1), ("cuMemAdvise_v2", 4096, 1024, 3, here),
+        ("cuMemPrefetchAsync_v2", 4096, 1024, here, 0, "stream"),
+    ]  # fmt: skip
+    newer = SimpleNamespace(cuMemAdvise=1)
+    assert device.named(newer, "cuMemAdvise") == "cuMemAdvise"
+    driver.shares = 0
+    with pytest.raises(nf.DeviceError, match=r"one whose memory the CPU can read while it works, got NVIDIA H200"):
+        gpu.managed(1024)
+
+
 def test_kernels_and_graphs(driver, monkeypatch):
     gpu = device.GPU(0)
     what = ("elementwise.add", ("f4:1",), 256)
@@ -125,7 +148,9 @@ def test_kernels_and_graphs(driver, monkeypatch):
     assert args[:9] == ("function", 4, 2, 1, 256, 1, 1, 0, "stream") and args[10] == 0 and len(args) == 11
     assert [device.at(p, 8).view(np.int64)[0] for p in pointers] == [5, 6, 7]
     driver.calls.clear()
+    driver.cuLaunchKernel = lambda *args: (seen.append(gc.isenabled()), (Result(0),))[1]
     assert gpu.graph([("function", (1, 1), 32, words)]) == "graph"
+    assert seen[-1] is False and gc.isenabled()  # nothing that died is given back while a graph is made
     gpu.replay("graph", "stream")
     gpu.end_graph("graph")
     names = [call[0] for call in driver.calls]
@@ -177,7 +202,11 @@ def test_without_bindings_or_driver(monkeypatch):
 
 def test_cuda_bindings_takes_as_many():
     """Where it is installed, by the first line of each function's documentation."""
-    code = "import cuda.bindings.driver as d\nfor n in %r: print(getattr(d, n).__doc__.strip().splitlines()[0])"
+    code = (
+        "import cuda.bindings.driver as d\nfor n in %r:\n"
+        " f = getattr(d, n, None) or getattr(d, n.removesuffix('_v2'))\n"
+        " print(n + f.__doc__.strip().splitlines()[0].removeprefix(f.__name__))"
+    )
     python = os.environ.get("NUMBAFLUX_CUDA_PYTHON", sys.executable)
     done = subprocess.run([python, "-c", code % list(TAKES)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
