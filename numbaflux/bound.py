@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from .device import released
+from .kernels.cuda.launch import FLOAT32
 from .launches import Launch, Launches, Patch
 from .lowering import Buf, Storage, up
 from .managed import gpu_of, name_of
 from .op import DeviceError, PlanError, expect
 
 PLACE = 256  # bytes: where arguments begin
+TENSOR_CORES = (8, 0)  # the first that take tf32 and bf16
 SLOTS = 2  # batches that may be on the GPU: one at work, one on its way
 Given = np.ndarray | None
 
@@ -173,6 +175,9 @@ class Bound:
                "run it on CPUs", PlanError)  # fmt: skip
         own = [e.kernel for e in launches.entries if not isinstance(e.kernel, str)]
         expect(not own, "gpu", "a plan", "of kernels of numbaflux", f"{own[:1]}", "run it on a CPU", PlanError)
+        rounds = launches.build.target.products != FLOAT32
+        expect(gpu.capability >= TENSOR_CORES or not rounds, "gpu", "products", f"{FLOAT32!r} where tensor cores take "
+               "nothing else", f"capability {gpu.capability}", error=PlanError)  # fmt: skip
         self.compute = stream or self._stream()
         self.copies: Any = None  # the stream of batches, when one comes
         self.arena = _kept(self.held, gpu.free, gpu.allocate(launches.arena))

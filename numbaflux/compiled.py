@@ -15,7 +15,8 @@ from .constants import without_constants
 from .fixed import fixed as as_fixed
 from .grad import backward, differentiable, scalar_loss
 from .instance import STAGED, Instance
-from .lowering import CPU, GPU, Array, Buf, Num, Storage, argument, cut, samples, whole
+from .kernels.cuda.launch import FLOAT32, PRODUCTS
+from .lowering import CPU, GPU, Array, Buf, Num, Storage, Target, argument, cut, samples, whole
 from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
 from .optim.state import OptState
 from .program import (
@@ -43,8 +44,8 @@ class Compiled:
 
     target = CPU
 
-    def __init__(self, f: Callable[..., Any], fixed: bool = False) -> None:
-        self.f, self.fixed = f, fixed
+    def __init__(self, f: Callable[..., Any], fixed: bool = False, products: str = FLOAT32) -> None:
+        self.f, self.fixed, self.products = f, fixed, products
         self.programs: OrderedDict[Any, Any] = OrderedDict()
         self.last: Any = None
         self.moves = Moves.count
@@ -67,6 +68,10 @@ class Compiled:
         if managed.used:
             key = key, tuple(map(managed.gpu_of, arrays))
         return self._program(args, arrays, key), arrays
+
+    def runs_on(self, gpu: Any) -> Target:
+        """What a plan is made for."""
+        return (self.target if gpu is None else GPU).rounding(self.products)
 
     def _forget(self) -> None:
         """Plans read arrays where these were when they were made."""
@@ -142,7 +147,7 @@ class Predictor(Planned):
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
         self.gpu, fresh = gpu_for("compile", one, two, kept_arrays(owner.f, session), arrays)
         self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
-        program = Program(owner.target if self.gpu is None else GPU)
+        program = Program(owner.runs_on(self.gpu))
         self.specs = [v.spec for v in outs]
         targets = [argument(s, len(arrays) + i) for i, s in enumerate(self.specs)]
         program.results(list(zip(outs, targets, strict=True)), session)
@@ -174,8 +179,8 @@ class Predictor(Planned):
 class Step(Compiled):
     """A training step: step(*batch) -> loss or (loss, aux), with the parameters updated in the same native call."""
 
-    def __init__(self, loss: Callable[..., Any], model: Any, opt_state: OptState) -> None:
-        super().__init__(loss)
+    def __init__(self, loss: Callable[..., Any], model: Any, opt_state: OptState, products: str = FLOAT32) -> None:
+        super().__init__(loss, products=products)
         self.model, self.opt_state = model, opt_state
         self.running = threading.Lock()
         self.meanwhile: list[Callable[[], None]] = []  # what is called while a GPU is at work
@@ -222,7 +227,7 @@ class StepProgram(Planned):
         kept = kept_arrays(owner.model, session)
         self.gpu, fresh = gpu_for("compile", one, again, kept, arrays)
         self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
-        program = self.keep = Program(owner.target if self.gpu is None else GPU)
+        program = self.keep = Program(owner.runs_on(self.gpu))
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]
         share = 1.0 if self.state.spread is None else self.state.spread.share
         seed = np.full(loss.shape, share, loss.dtype)
@@ -366,7 +371,10 @@ class StepProgram(Planned):
         return outs
 
 
-def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None, fixed: bool = False) -> Any:
+def compile(
+    f: Callable[..., Any], model: Any = None, opt_state: OptState | None = None, fixed: bool = False,
+    products: str = FLOAT32,
+) -> Any:  # fmt: skip
     """f as one native call: compile(f) for any pure function or model; compile(loss, model, opt_state) for a
     training step.
 
@@ -374,17 +382,23 @@ def compile(f: Callable[..., Any], model: Any = None, opt_state: OptState | None
     function uses are read where they are, so changes in place are seen.
     fixed: f is a model, and stays as it is now: what depends on its arrays alone is made once, and a BatchNorm behind a
     Dense or Conv becomes a part of it. For inference; faster, and rounded otherwise than the model itself.
+    products: what a GPU may round factors of products of float32 matrices to, where these are large enough for its
+    tensor cores: "float32", not at all; "tf32", to 11 bits, by up to 5e-4 of a number; "bf16", to 8 bits, by up to
+    2e-3. Sums are float32. Convolutions, attention and float64 stay exact. Raises RangeError for other names, PlanError
+    on a CPU, and on a GPU before compute capability 8.0.
 
     >>> double = compile(lambda x: x + x)
     >>> double(np.ones(3, np.float32)).tolist()
     [2.0, 2.0, 2.0]
     """
     expect(callable(f), "compile", "f", "a function or model", type(f).__name__, error=DTypeError)
+    known = " or ".join(map(repr, PRODUCTS))
+    expect(products in PRODUCTS, "compile", "products", known, repr(products))
     if model is None and opt_state is None:
-        return Compiled(as_fixed(f), fixed=True) if fixed else Compiled(f)
+        return Compiled(as_fixed(f) if fixed else f, fixed, products)
     expect(not fixed, "compile", "fixed", "False for a training step", "True")
     good = isinstance(opt_state, OptState) and model is not None
     expect(
         good, "compile", "opt_state", "what nf.setup returned for the model", type(opt_state).__name__, error=DTypeError
     )
-    return Step(f, model, opt_state)  # type: ignore[arg-type]
+    return Step(f, model, opt_state, products)  # type: ignore[arg-type]

@@ -88,7 +88,8 @@ class Launches:
                 words += array_words(a, e.rows, block, 0 if given or 0 in a.shape else address(s))
             else:
                 words += number_words(a, block)
-        chosen = launch(e.kernel, e.signature, [_size(a, e.rows, block) for a in e.args])
+        products = self.build.target.products
+        chosen = launch(e.kernel, e.signature, [_size(a, e.rows, block) for a in e.args], products)
         fits = tiles <= TILES and chosen.parts <= MOST
         expect(fits, e.kernel, "grid", f"at most {TILES} x {MOST}", (tiles, chosen.parts), error=PlanError)
         return Launch(chosen.name, e.signature, chosen.threads, (tiles, chosen.parts), np.array(words, np.int64))

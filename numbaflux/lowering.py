@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .kernels.cuda.launch import FLOAT32
 from .kernels.table import IMAGES
-from .op import PlanError, Spec
+from .op import PlanError, Spec, expect
 
 Shape = tuple[int, ...]
 BOUNDED = ("norm.apply",)  # kernels whose last argument is the least that they make
@@ -188,6 +189,13 @@ class Target(NamedTuple):
     rows: int  # of a product a tile; 0: by its sizes
     pads: bool  # whether columns of zeros stand around images in memory
     positions: int  # queries or keys of an attention a tile; 0: by its sizes, with memory for its scores
+    products: str = FLOAT32  # what inputs of products of matrices are rounded to
+
+    def rounding(self, products: str) -> Target:
+        """The same with inputs of products rounded, which CPUs do not do."""
+        good = products == FLOAT32 or not self.panels
+        expect(good, "compile", "products", f"{FLOAT32!r} on a CPU", repr(products), error=PlanError)
+        return self._replace(products=products)
 
 
 CPU, GPU = Target(True, True, 0, True, 0), Target(False, False, 128, False, 64)

@@ -6,6 +6,9 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+FLOAT, DEFAULT = 0, -1  # as cuBLAS numbers types of numbers, and algorithms
+COMPUTE = {"float32": 68, "tf32": 77, "bf16": 75}  # and how it computes
+
 
 def library() -> Any:
     """cuBLAS; raises OSError where there is none."""
@@ -22,8 +25,8 @@ def library() -> Any:
     raise OSError("cuBLAS is not installed")
 
 
-def product(n: int, a: int, b: int, c: int) -> Callable[[Any], None]:
-    """work(stream): C = A B in float32, all n x n at addresses of the GPU; without the shortened numbers of TF32."""
+def product(n: int, a: int, b: int, c: int, products: str) -> Callable[[Any], None]:
+    """work(stream): C = A B, all n x n of float32 at addresses of the GPU; factors rounded as named."""
     blas, handle = library(), ctypes.c_void_p()
     _good(blas.cublasCreate_v2(ctypes.byref(handle)))
     one, nought = ctypes.c_float(1), ctypes.c_float(0)
@@ -32,8 +35,8 @@ def product(n: int, a: int, b: int, c: int) -> Callable[[Any], None]:
         _good(blas.cublasSetStream_v2(handle, ctypes.c_void_p(int(stream))))
         pointers = [ctypes.c_void_p(address) for address in (b, a, c)]  # columns there are rows here
         first, second, result = pointers
-        _good(blas.cublasSgemm_v2(handle, 0, 0, n, n, n, ctypes.byref(one), first, n, second, n,
-                                  ctypes.byref(nought), result, n))  # fmt: skip
+        _good(blas.cublasGemmEx(handle, 0, 0, n, n, n, ctypes.byref(one), first, FLOAT, n, second, FLOAT, n,
+                                ctypes.byref(nought), result, FLOAT, n, COMPUTE[products], DEFAULT))  # fmt: skip
 
     return work
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbaflux.bound import Bound
+from numbaflux.kernels.cuda.launch import FLOAT32
 from numbaflux.launches import Launches
 from numbaflux.lowering import GPU, argument
 from numbaflux.op import Spec
@@ -26,11 +27,13 @@ def reason(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def launches_of(f: Callable[..., Any], arrays: Sequence[np.ndarray]) -> tuple[Launches, list[Spec]]:
-    """The launches of a pure function of such arrays, and what it gives."""
+def launches_of(
+    f: Callable[..., Any], arrays: Sequence[np.ndarray], products: str = FLOAT32
+) -> tuple[Launches, list[Spec]]:
+    """The launches of a pure function of such arrays, and what it gives; factors of products rounded as named."""
     with Session(training=False, planned=True) as session:
         found = flat_results(f(*abstract(tuple(arrays), 0)))
-    program, specs = Program(GPU), [v.spec for v in found]
+    program, specs = Program(GPU.rounding(products)), [v.spec for v in found]
     targets = [argument(s, len(arrays) + i) for i, s in enumerate(specs)]
     program.results(list(zip(found, targets, strict=True)), session)
     program.commit(session)

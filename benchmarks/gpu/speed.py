@@ -13,8 +13,9 @@ import numpy as np
 
 import numbaflux as nf
 from benchmarks.gpu import cublas
-from benchmarks.gpu.plans import Record, launches_of, reason, record
+from benchmarks.gpu.plans import Record, launches_of, reason, record, run
 from benchmarks.gpu.training import bound_step
+from benchmarks.gpu.values import off
 from benchmarks.peers.cases import TRAINING, Training, mlp
 from numbaflux import functions as F
 from numbaflux.bound import Bound
@@ -22,6 +23,7 @@ from numbaflux.launches import Launches
 from numbaflux.lowering import GPU, Build
 
 PRODUCTS = (512, 1024, 2048, 4096)
+ROUNDED = {"tf32": 1e-3, "bf16": 8e-3}  # of a result's largest number, that its error may be
 NUMBERS = 1 << 26  # of arrays that do not fit in a GPU's caches
 STEPS = {"mlp_small": TRAINING["mlp_small_b256"], "lenet_b128": TRAINING["lenet_b128"]}
 ROUNDS = 5
@@ -86,15 +88,38 @@ def random(*shape: int) -> np.ndarray:
 
 
 def products(gpu: Any, quick: bool) -> Iterator[Record]:
-    for n in (32,) if quick else PRODUCTS:
+    sizes = (40,) if quick else PRODUCTS
+    for n, name in [(n, "float32") for n in sizes] + [(2048 if not quick else 40, name) for name in ROUNDED]:
         a, b = random(n, n), random(n, n)
-        with bound_to(gpu, launches_of(F.matmul, [a, b])[0], [a, b]) as (bound, work):
+        with bound_to(gpu, launches_of(F.matmul, [a, b], name)[0], [a, b]) as (bound, work):
             seconds, slot = timed(gpu, work), bound.waiting[0]
             beside: dict[str, float] = {}
             with contextlib.suppress(OSError):
                 places = [slot.address + slot.offsets[i] for i in range(3)]
-                beside = {"cuBLAS": 2e-9 * n**3 / timed(gpu, cublas.product(n, *places))}
-        yield measured(f"product {n}", 2e-9 * n**3 / seconds, "GFLOP/s", beside)
+                beside["cuBLAS"] = 2e-9 * n**3 / timed(gpu, cublas.product(n, *places, name))
+        if torch_here():
+            beside["PyTorch"] = 2e-9 * n**3 / torch_product(n, name)
+        yield measured(f"product {n} {name}", 2e-9 * n**3 / seconds, "GFLOP/s", beside)
+    for name, most in ROUNDED.items():
+        yield rounded(gpu, name, most, 40 if quick else 300)
+
+
+def rounded(gpu: Any, name: str, most: float, n: int) -> Record:
+    """Whether products are rounded as named, and no further."""
+    a, b = random(n, n) - np.float32(0.5), random(n, n)
+    launches, specs = launches_of(F.matmul, [a, b], name)
+    found = off(run(gpu, launches, specs, [a, b])[0], a.astype(np.float64) @ b)
+    said = f"off by {found:.2g} of the largest number, {most:.2g} is allowed"
+    return record("speed", f"product {n} {name}, its error", 1e-6 < found <= most, said, off=found)
+
+
+def torch_product(n: int, name: str) -> float:
+    """Seconds of PyTorch's; in bf16 of numbers that are rounded already."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+    a, b = (torch.rand(n, n, device="cuda", dtype=torch.bfloat16 if name == "bf16" else None) for _ in range(2))
+    return torch_seconds(lambda: a @ b)
 
 
 def memory_bound(gpu: Any, quick: bool) -> Iterator[Record]:

@@ -3,6 +3,8 @@ columns."""
 
 from .jit import index, kernel, local, part, rank, ranks
 from .launch import TILES
+from .tensor import product_bf16 as product_bf16
+from .tensor import product_tf32 as product_tf32
 from .tile import make_four, make_matrix, make_sum, make_tile
 
 place = local(3)  # where a thread is in a matrix

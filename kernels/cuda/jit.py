@@ -133,29 +133,39 @@ def flat(typing, x):
     return types.Array(x.dtype, 1, "C")(x), generate
 
 
-def _place(context, builder, array, values, i):
-    """A pointer to the vector at element i of an array, of four elements or of 16 bytes; its type, and its bytes."""
+def _place(context, builder, array, values, i, most=4):
+    """A pointer to the vector at element i of an array, of so many elements or of 16 bytes; its type, and its bytes."""
     data = context.make_array(array)(context, builder, values).data
     element = context.get_data_type(array.dtype)
     size = context.get_abi_sizeof(element)
-    vector = ir.VectorType(element, min(4, 16 // size))
+    vector = ir.VectorType(element, min(most, 16 // size))
     at = builder.gep(data, [builder.zext(i, ir.IntType(64)) if i.type == i32 else i])
     return builder.bitcast(at, vector.as_pointer()), vector, vector.count * size
+
+
+def _loaded(most):
+    def generate(context, builder, signature, args):
+        x = signature.args[0]
+        place, vector, size = _place(context, builder, x, args[0], args[1], most)
+        found, value = [], context.data_model_manager[x.dtype].from_data
+        for k in range(most // vector.count):
+            loaded = builder.load(builder.gep(place, [i32(k)]), align=size)
+            found += [value(builder, builder.extract_element(loaded, i32(j))) for j in range(vector.count)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return generate
 
 
 @intrinsic
 def load4(typing, x, i):
     """x[i : i + 4] as a tuple, by loads of 16 bytes; x[i] must lie on a multiple of 16 bytes, or of four elements."""
+    return types.UniTuple(x.dtype, 4)(x, i), _loaded(4)
 
-    def generate(context, builder, signature, args):
-        place, vector, size = _place(context, builder, x, args[0], args[1])
-        found, value = [], context.data_model_manager[x.dtype].from_data
-        for k in range(4 // vector.count):
-            loaded = builder.load(builder.gep(place, [i32(k)]), align=size)
-            found += [value(builder, builder.extract_element(loaded, i32(j))) for j in range(vector.count)]
-        return context.make_tuple(builder, signature.return_type, found)
 
-    return types.UniTuple(x.dtype, 4)(x, i), generate
+@intrinsic
+def load2(typing, x, i):
+    """x[i : i + 2] as a tuple, by one load; x[i] must lie on a multiple of two elements."""
+    return types.UniTuple(x.dtype, 2)(x, i), _loaded(2)
 
 
 @intrinsic
@@ -185,3 +195,54 @@ def aligned(typing, x):
         return builder.icmp_unsigned("==", low, ir.IntType(64)(0))
 
     return types.boolean(x), generate
+
+
+def _assembly(text, result, given):
+    """An intrinsic's type and code, where it is one instruction: f is a float32, r 32 bits of anything, ffff a tuple.
+    Lanes of a warp may do it together, so it must not be moved to where only some of them come."""
+    of = {"f": (types.float32, ir.FloatType()), "r": (types.int32, i32)}
+    typ, made = of[result[0]]
+    alone = len(result) == 1
+    made = made if alone else ir.LiteralStructType([made] * len(result))
+    assembly = ir.InlineAsm(
+        ir.FunctionType(made, [of[kind][1] for kind in given]),
+        text,
+        ",".join([*(f"={kind}" for kind in result), *given]),
+    )
+
+    def generate(context, builder, signature, args):
+        found = builder.call(assembly, args, attrs=("convergent", "nounwind", "readnone"))
+        parts = [] if alone else [builder.extract_value(found, i) for i in range(len(result))]
+        return found if alone else context.make_tuple(builder, signature.return_type, parts)
+
+    return (typ if alone else types.UniTuple(typ, len(result)))(*(of[kind][0] for kind in given)), generate
+
+
+def _multiply(shape, kind):
+    """On tensor cores: C (16, 8) + A (16, 8 words) B (8 words, 8), of which each lane has some. With g, t = lane // 4,
+    lane % 4: a0 is word t of row g of A, a1 of row g + 8, a2 and a3 word t + 4 of these; b0 word t of column g of B, b1
+    word t + 4; c0 and c1 are columns 2 t and 2 t + 1 of row g of C, c2 and c3 of row g + 8."""
+    text = f"mma.sync.aligned.{shape}.row.col.f32.{kind}.{kind}.f32 "
+    text += "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
+
+    @intrinsic
+    def multiply(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+        return _assembly(text, "ffff", "rrrrrrffff")
+
+    return multiply
+
+
+multiply_tf32 = _multiply("m16n8k8", "tf32")  # a word is a number
+multiply_bf16 = _multiply("m16n8k16", "bf16")  # a word is two numbers, side by side along the depth
+
+
+@intrinsic
+def tf32(typing, x):
+    """A float32 as tensor cores take it: the nearest with 10 bits of fraction; a tie goes away from zero."""
+    return _assembly("cvt.rna.tf32.f32 $0, $1;", "r", "f")
+
+
+@intrinsic
+def bf16(typing, x, y):
+    """Two numbers of float32 as bfloat16 in one word, x in its low half: the nearest; a tie to the even one."""
+    return _assembly("cvt.rn.bf16x2.f32 $0, $2, $1;", "r", "ff")

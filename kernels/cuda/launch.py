@@ -123,6 +123,26 @@ PRODUCT = Rule(
     ("_large",),
 )
 
+# A block's part of a product on tensor cores, whose inputs are rounded to fewer bits.
+TENSOR = Tile(128, 128, 16, 8)
+FLOAT32 = "float32"
+
+
+def on_tensor_cores(name: str) -> Rule:
+    """A product for whom numbers of that name are good enough; what would leave most of a tile empty stays exact."""
+
+    def choose(codes: Codes, sizes: Sizes) -> tuple[str, int]:
+        m, n = min(sizes[4], sizes[5]), min(sizes[6], sizes[7])
+        if m > 32 and n > 32 and codes[0].startswith("f4"):
+            return name, _up(m, TENSOR.rows) * _up(n, TENSOR.columns)
+        return PRODUCT.choose(codes, sizes)
+
+    return Rule(choose, {**PRODUCT.threads, name: TENSOR.threads}, (*PRODUCT.float32, name))
+
+
+# How exact products of matrices are: what their inputs are rounded to. Sums are float32.
+PRODUCTS = {FLOAT32: PRODUCT, "tf32": on_tensor_cores("_tf32"), "bf16": on_tensor_cores("_bf16")}
+
 # Rows are pixels, or taps and channels: there are more of them than columns, which are channels.
 IMAGE_TILES = {
     "_wide": Tile(128, 128, 8, 8),
@@ -215,7 +235,6 @@ RULES = {
     "ctc.loss": each_row(0),
     "conv.conv": CONV,
     "conv.conv_grad_w": CONV_GRAD_W,
-    "dense.product": PRODUCT,
     "depthwise.conv_grad_w": Rule(lambda codes, sizes: ("", _parts(sizes[0][0], WARP))),
     "move.scatter_add": COLUMNS,
     "norm.grad_factors": TOTALS,
@@ -243,17 +262,19 @@ RULES = {
 }
 
 
-def rule(kernel: str) -> Rule:
+def rule(kernel: str, products: str = FLOAT32) -> Rule:
+    if kernel == "dense.product":
+        return PRODUCTS[products]
     return RULES.get(kernel) or RULES.get(kernel.partition(".")[0]) or ELEMENTS
 
 
-def launch(kernel: str, codes: Codes, sizes: Sizes) -> Launch:
-    """What runs an entry of a plan.
+def launch(kernel: str, codes: Codes, sizes: Sizes, products: str = FLOAT32) -> Launch:
+    """What runs an entry of a plan, where products of matrices are as exact as named.
 
     >>> launch("elementwise.add", ["f4:1"] * 3, [(5000,), (5000,), (5000,)])
     Launch(name='elementwise.add', threads=256, parts=3)
     """
-    choose, threads, _ = rule(kernel)
+    choose, threads, _ = rule(kernel, products)
     variant, parts = choose(codes, sizes)
     return Launch(kernel + variant, threads[variant], parts)
 
@@ -264,6 +285,9 @@ def variants(kernel: str, codes: Codes) -> list[tuple[str, int]]:
     >>> variants("dense.product", ["f8:1"])
     [('dense.product_middle', 256), ('dense.product_small', 64)]
     """
-    found = rule(kernel)
-    skipped = found.float32 if codes[0].startswith("f8") else ()
-    return [(kernel + variant, threads) for variant, threads in found.threads.items() if variant not in skipped]
+    found: dict[str, int] = {}
+    for products in PRODUCTS:
+        of = rule(kernel, products)
+        skipped = of.float32 if codes[0].startswith("f8") else ()
+        found |= {kernel + variant: threads for variant, threads in of.threads.items() if variant not in skipped}
+    return list(found.items())

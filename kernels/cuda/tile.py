@@ -11,6 +11,22 @@ from .launch import WARP
 GAP = 4  # numbers between two rows of the block's memory: threads that write one column then meet different banks
 
 
+@kernel
+def put(c, at, left, p, q, r, s):
+    """c[at : at + left] = p, q, r, s, as far as they go."""
+    if left >= 4 and at % index(4) == 0 and aligned(c):
+        store4(c, at, p, q, r, s)
+        return
+    if left > 0:
+        c[at] = p
+    if left > 1:
+        c[at + index(1)] = q
+    if left > 2:
+        c[at + index(2)] = r
+    if left > 3:
+        c[at + index(3)] = s
+
+
 def make_four(rows, depth, threads):
     """Which numbers of a block's rows x depth are a thread's v-th four: functions (v) -> (row, depth) of the first, for
     four along the depth, and for four rows side by side; then functions that lay them down; how many v there are."""
@@ -161,21 +177,6 @@ def make_tile(tile, turn):  # long: a factory, whose functions share sizes
             steps(acc, memory, a, b, ra, rb)
             a, b = index(a + index(turn * (tile.rows + GAP))), index(b + index(turn * (tile.columns + GAP)))
             s = index(s + index(turn))
-
-    @kernel
-    def put(c, at, left, p, q, r, s):
-        """c[at : at + left] = p, q, r, s, as far as they go."""
-        if left >= 4 and at % index(4) == 0 and aligned(c):
-            store4(c, at, p, q, r, s)
-            return
-        if left > 0:
-            c[at] = p
-        if left > 1:
-            c[at + index(1)] = q
-        if left > 2:
-            c[at + index(2)] = r
-        if left > 3:
-            c[at + index(3)] = s
 
     def make_end(count, where):
         """A function that writes the first rows of this thread; row by row in the source, so that acc has no index

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..kernels.cuda.launch import FLOAT32
 from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, samples, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .reduce import SUM
@@ -65,7 +66,9 @@ def nothing(like: Buf) -> Array:
 
 
 def _row_block(b: Build, p: Product, size: int) -> int:
-    """Rows of C a tile: more where B is large, so that it is read less often."""
+    """Rows of C a tile: more where B is large, so that it is read less often; those of a block of tensor cores."""
+    if b.target.products != FLOAT32:
+        return b.target.rows
     return b.target.rows or 64 if p.m >= 256 and p.k * p.n * size > LARGE else samples(p.m)
 
 

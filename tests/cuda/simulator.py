@@ -241,14 +241,19 @@ def aligned(x: np.ndarray) -> bool:
     return x.ctypes.data % 16 == 0
 
 
-def _vector(x: np.ndarray, i: Any) -> slice:
-    if (x.ctypes.data + int(i) * x.itemsize) % min(16, 4 * x.itemsize) or not 0 <= i <= x.size - 4:
-        raise SimulatorError(f"the vector at {i} of {x.size} is not on 16 bytes, or not inside")
-    return slice(int(i), int(i) + 4)
+def _vector(x: np.ndarray, i: Any, count: int = 4) -> slice:
+    size = min(16, count * x.itemsize)
+    if (x.ctypes.data + int(i) * x.itemsize) % size or not 0 <= i <= x.size - count:
+        raise SimulatorError(f"the vector at {i} of {x.size} is not on {size} bytes, or not inside")
+    return slice(int(i), int(i) + count)
 
 
 def load4(x: np.ndarray, i: Any) -> tuple[Any, ...]:
     return tuple(x.reshape(-1)[_vector(x, i)])
+
+
+def load2(x: np.ndarray, i: Any) -> tuple[Any, ...]:
+    return tuple(x.reshape(-1)[_vector(x, i, 2)])
 
 
 def store4(x: np.ndarray, i: Any, a: Any, b: Any, c: Any, d: Any) -> None:
@@ -265,6 +270,59 @@ def fma(x: Any, y: Any, z: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def _fma(x: Any, y: Any, z: Any) -> Any:
     return fused(x, y, z)
+
+
+# Stand-ins for tensor cores: inputs are rounded as the hardware does it, and products are exact; how it rounds sums on
+# the way is its own business, so here a sum is rounded once. That kernels ask for these instructions is what
+# tests/cuda/test_cubins.py sees in machine code.
+
+
+def tf32(x: Any) -> Any:
+    """Away from zero at a tie."""
+    bits = int(np.float32(x).view(np.uint32))
+    return int32(bits + 0x1000 & ~0x1FFF if np.isfinite(x) else 0x7FFFFFFF if np.isnan(x) else bits)
+
+
+def bf16(x: Any, y: Any) -> Any:
+    """To the even one at a tie."""
+    words = [int(np.float32(v).view(np.uint32)) for v in (x, y)]
+    low, high = ((w + 0x7FFF + (w >> 16 & 1) >> 16) if w << 1 & 0xFFFFFFFF <= 0xFF000000 else 0x7FFF for w in words)
+    return int32(high << 16 | low & 0xFFFF)
+
+
+def _as_tf32(words: np.ndarray) -> np.ndarray:
+    """(rows, 8) of what tensor cores read in words: they look at 19 bits."""
+    return (words & ~np.int32(0x1FFF)).view(np.float32)
+
+
+def _as_bf16(words: np.ndarray) -> np.ndarray:
+    """(rows, 16), the low half of a word first."""
+    return (words.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def _multiplied(brought: dict[int, Any], numbers: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """C + A B of a warp, as (lane, number of c)."""
+    lanes = [brought[lane] for lane in range(WARP)]
+    words = np.array([given[:6] for given in lanes], np.int32).reshape(8, 4, 6)  # g, t
+    a = np.block([[words[..., 0], words[..., 2]], [words[..., 1], words[..., 3]]])
+    b = np.hstack([words[..., 4], words[..., 5]])  # a column of B is a row here
+    sums = np.array([given[6:] for given in lanes], np.float32).reshape(8, 4, 2, 2)
+    c = numbers(np.ascontiguousarray(a)).astype(np.float64) @ numbers(np.ascontiguousarray(b)).astype(np.float64).T
+    made = c.reshape(2, 8, 4, 2).transpose(1, 2, 0, 3) + sums
+    return made.reshape(WARP, 4).astype(np.float32)
+
+
+def _multiply(numbers: Callable[[np.ndarray], np.ndarray]) -> Callable[..., tuple[Any, ...]]:
+    def multiply(*given: Any) -> tuple[Any, ...]:
+        brought: dict[Any, Any] = _wait("warp", given)
+        if "made" not in brought:
+            brought["made"] = _multiplied(brought, numbers)
+        return tuple(brought["made"][_me().number % WARP])
+
+    return multiply
+
+
+multiply_tf32, multiply_bf16 = _multiply(_as_tf32), _multiply(_as_bf16)
 
 
 def bits64(x: Any) -> Any:

@@ -29,6 +29,9 @@ DOUBLES = {
     "optim.trust": "norms are joined in float64: few numbers",
     "random.uniform": "a random number is spread in float64, so that no number is drawn more often than others",
 }
+# What multiplies in the kernels that round, and how often for all that lies in the block's memory at once. A fifth of
+# the inner loop: a warp's other instructions go while its tensor core is at work, which takes several cycles for each.
+TENSOR = {"dense.product_tf32": ("HMMA.1688.F32.TF32", 32), "dense.product_bf16": ("HMMA.16816.F32.BF16", 16)}
 VECTORS = ("elementwise", "activation", "optim")  # of elements that lie side by side: 16 bytes at once
 PLAIN = {
     "elementwise": ["cast"],
@@ -95,3 +98,7 @@ def test_machine_code(codes, name):
         assert code.count("STG.E.128") > 0 or signature[0] == "b1:1"
     if kernel == "dense.product_large":
         assert code.share() >= 0.8
+    if kernel in TENSOR:
+        instruction, wide = TENSOR[kernel]
+        assert code.count(instruction) == 5 * wide  # in three loops, and behind two of them
+        assert code.share() >= 0.17 and code.count("LDG.E.128") > 0 and code.count("STG.E.128") > 0

@@ -41,7 +41,8 @@ def test_table_and_json(short, tmp_path, capsys):
     assert any(one["check"].endswith("gradient float64") for one in found["checks"])
     assert "0.0e+00" not in said.partition("largest error of a result")[2][:30]
     names = [one["check"] for one in found["checks"] if one["family"] == "speed"]
-    assert names == ["product 32", "tanh", "add", "layer norm", "adam", "conv 3 x 3, 4 to 4, 2 x 6 x 6",
+    assert names == ["product 40 float32", "product 40 tf32", "product 40 bf16", "product 40 tf32, its error",
+                     "product 40 bf16, its error", "tanh", "add", "layer norm", "adam", "conv 3 x 3, 4 to 4, 2 x 6 x 6",
                      "LSTM forward, 4 units, 3 steps, 2 samples", "step of mlp_small"]  # fmt: skip
     assert all(name in said for name in names) and "LSTM   " in said and "checks are good" in said
 
