@@ -32,6 +32,10 @@ Signature = tuple[str, ...]  # "f4:2" an array, "i" an integer, "f8" a number
 What = tuple[str, str, Signature]  # module of kernels/, function, signature
 BATCH = 12  # entries that one process compiles
 WIDE = ",-prefer-256-bit"  # LLVM shuns 512-bit vectors on some CPUs that are faster with them
+# Where loops are long and each vector waits for itself, as through the twenty instructions of exp: LLVM is told to work
+# on several at once. Short loops, those of a recurrent step, lose by it.
+ABREAST = {"cpu.activation", "cpu.elementwise", "cpu.softmax"}
+TOGETHER = "-small-loop-cost=60"  # what LLVM takes for a short body; 20 unless told
 
 
 @functools.cache
@@ -159,11 +163,18 @@ def build(module: str, function: str, signature: Signature) -> bytes:
 
 def build_all(wanted: dict[str, What], jobs: int) -> Iterator[tuple[str, bytes]]:
     """Object files of several entries by name, as they come, from up to that many processes at once."""
-    count = max(-(-len(wanted) // BATCH), min(jobs, len(wanted)))
-    shares = [dict(sorted(wanted.items())[i::count]) for i in range(count)]
+    abreast = {name: what for name, what in wanted.items() if what[0] in ABREAST}
+    others = {name: what for name, what in wanted.items() if name not in abreast}
+    shares = [*_shares(abreast, jobs), *_shares(others, jobs)]
     with ThreadPoolExecutor(jobs) as pool:
         for done in as_completed([pool.submit(_in_child, share) for share in shares]):
             yield from done.result().items()
+
+
+def _shares(wanted: dict[str, What], jobs: int) -> list[dict[str, What]]:
+    """Parts that take about as long."""
+    count = max(-(-len(wanted) // BATCH), min(jobs, len(wanted)))
+    return [dict(sorted(wanted.items())[i::count]) for i in range(count)]
 
 
 def in_child(module: str, wanted: Any, settings: dict[str, str]) -> tuple[Objects | None, str]:
@@ -192,8 +203,11 @@ def _in_child(wanted: dict[str, What]) -> Objects:
 
 
 def main() -> None:
-    """The child: a list of entries as JSON on standard input, a container of their object files on standard output."""
+    """The child: a list of entries as JSON on standard input, all or none of them of modules in ABREAST; a container of
+    their object files on standard output."""
     wanted = [(module, function, tuple(signature)) for module, function, signature in json.load(sys.stdin)]
+    if any(module in ABREAST for module, *_ in wanted):
+        llvm.set_option("numbaflux", TOGETHER)
     sys.stdout.buffer.write(pack({key(*what): build(*what) for what in wanted}))
 
 

@@ -174,3 +174,15 @@ def test_a_compiler_process_takes_no_module_from_where_it_is_started(tmp_path, m
     what = "cpu.elementwise", "sqrt", ("f4:1", "f4:1")
     [(name, code)] = build.build_all({build.key(*what): what}, 1)
     assert name == build.key(*what) and code
+
+
+def test_a_process_has_entries_of_one_kind(monkeypatch):
+    """Those whose loops work on several vectors at once, or the others."""
+    modules = "cpu.activation", "cpu.dense", "cpu.softmax", "cpu.recurrent", "cpu.elementwise"
+    wanted = {f"{module}.{i}": (module, f"f{i}", ("f4:1",)) for module in modules for i in range(7)}
+    shares = []
+    monkeypatch.setattr(build, "_in_child", lambda share: shares.append(share) or dict.fromkeys(share, b"code"))
+    assert dict(build.build_all(wanted, 2)).keys() == wanted.keys()
+    assert all(len({module in build.ABREAST for module, *_ in share.values()}) == 1 for share in shares)
+    assert len(shares) == 4 and all(len(share) <= build.BATCH for share in shares)
+    assert {name for share in shares for name in share} == wanted.keys()
