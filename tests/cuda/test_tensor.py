@@ -1,5 +1,6 @@
 """Products on tensor cores: beside float64 on rounded inputs, at the edges of a tile, in three orders of threads."""
 
+from collections import defaultdict
 from itertools import cycle
 
 import numpy as np
@@ -141,3 +142,30 @@ def test_which_products_are_rounded():
         assert chosen(products, 32, 2048)[0] == "middle"
         assert chosen(products, 2048, 16)[0] == "small"
         assert chosen(products, 128, 2048, "f8")[0] == "middle"
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("products", ["tf32", "bf16"])
+def test_lanes_meet_different_banks(products, across, monkeypatch):
+    """Of the block's memory: 32 words at once, by as many lanes as have them."""
+    log = defaultdict(list)
+
+    def watched(access):
+        def call(x, at, *value):
+            if x.dtype == np.int32 and x.size > 4:  # the words: all else is float32, or a vector of them
+                one = isinstance(at, slice)
+                log[simulator._me().number].append(range(at.start, at.stop) if one else range(int(at), int(at) + 1))
+            return access(x, at, *value)
+
+        return call
+
+    for name in ("__getitem__", "__setitem__"):
+        monkeypatch.setattr(simulator.Checked, name, watched(getattr(simulator.Checked, name)))
+    product(products, drawn(128, 16), drawn(16, 128, seed=1), across=across)
+    for warp in range(TENSOR.threads // simulator.WARP):
+        steps = zip(*(log[simulator.WARP * warp + lane] for lane in range(simulator.WARP)), strict=True)
+        for step in steps:
+            at_once = simulator.WARP // len(step[0])
+            for first in range(0, simulator.WARP, at_once):
+                words = [word % 32 for one in step[first : first + at_once] for word in one]
+                assert len(set(words)) == 32
