@@ -1,7 +1,7 @@
 """SHA-256 of arrays and files, as docs/format.md words them; by threads, and many pieces at once where that is faster.
 
 hashlib, or a kernel of ours (kernels/cpu/sha256.py) that hashes 16 leaves side by side. The kernel is taken where the
-CPU has vectors of 256 bits or more and no instructions for SHA, which hashlib uses: it is 3 to 6 times as fast there.
+CPU has vectors of 256 bits or more and no instructions for SHA, which hashlib uses: it is 3 to 9 times as fast there.
 It must be in the cache (numbaflux cache warm): nobody waits for a compiler to load a file.
 """
 
@@ -13,9 +13,10 @@ import hashlib
 import hmac
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,13 +26,16 @@ from .op import DTypeError, FileFormatError, RangeError, expect
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 Hash = Callable[[int, int, int], None]  # addresses of what is written and read, leaves
+Fetch = Callable[[str, int, int], None]  # name of an array, from which byte on, up to which
 
 FORMAT = "numbaflux"
 VERSION = 1
 LEAF = 64 << 10  # bytes under one SHA-256; threads share an array by its leaves
-SPAN = 64 * LEAF  # bytes a thread takes at a time
+SPAN = 128 * LEAF  # bytes a thread takes at a time; a quarter towards the end
 SIDE = 16  # leaves that the kernel hashes at once
-LARGE = SPAN  # bytes of all arrays from which on loading the kernel (5 ms) pays
+STRIDE = SIDE * LEAF
+FEW = 3  # leaves from which on the kernel is faster than hashlib
+LARGE = 64 * LEAF  # bytes of all arrays from which on loading the kernel (5 ms) pays
 KERNEL = ("sha256.leaves", ("u4:2", "u1:1"))
 SHA = {"+sha", "+sha2"}  # what LLVM calls the instructions, on x86 and ARM
 
@@ -41,21 +45,89 @@ def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     workers = min(len(items), pool().count, 16)
     if workers < 2:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(workers) as threads:
-        return list(threads.map(function, items))
+    found, todo = [None] * len(items), deque(enumerate(items))
 
+    def work() -> None:
+        try:
+            while todo:
+                try:
+                    i, item = todo.popleft()
+                except IndexError:  # another thread has the last
+                    return
+                found[i] = function(item)
+        except BaseException:
+            todo.clear()  # nobody goes on
+            raise
 
-def leaves(spans: list[memoryview], side: Hash | None) -> list[bytes]:
-    """SHA-256 of each leaf of each span, joined; by side, which hashes SIDE of them at once, where it is given."""
-    found = []
-    for span in spans:
-        count = len(span) // (SIDE * LEAF) * SIDE if side else 0
-        out = np.empty(32 * count, np.uint8)
-        if side and count:
-            side(out.ctypes.data, np.frombuffer(span, np.uint8).ctypes.data, count)
-        rest = [hashlib.sha256(span[i : i + LEAF]).digest() for i in range(count * LEAF, len(span), LEAF)]
-        found.append(out.tobytes() + b"".join(rest))
+    with ThreadPoolExecutor(workers - 1) as threads:
+        others = [threads.submit(work) for _ in range(workers - 1)]
+        work()
+    for other in others:
+        other.result()
     return found
+
+
+class Piece(NamedTuple):
+    """Bytes of an array, from the first on."""
+
+    name: str
+    first: int
+    data: memoryview
+
+
+def batches(arrays: Mapping[str, Array]) -> list[list[Piece]]:
+    """The bytes of all arrays, in parts for threads: smaller ones towards the end, so that all threads end together."""
+    found: list[list[Piece]] = []
+    left, room = sum(array.nbytes for array in arrays.values()), 0  # bytes, and those that the last part still takes
+    for name, array in arrays.items():
+        data, first = memoryview(array.reshape(-1).view(np.uint8)), 0
+        while first < len(data):
+            if room <= 0:
+                found.append([])
+                room = max(SPAN // 4, min(SPAN, left // (4 * pool().count)))
+            found[-1].append(Piece(name, first, data[first : first + -(-room // STRIDE) * STRIDE]))
+            size = len(found[-1][-1].data)
+            first, left, room = first + size, left - size, room - size
+    return found
+
+
+def leaves(pieces: list[Piece], fetch: Fetch | None, side: Hash | None) -> list[bytes]:
+    """SHA-256 of each leaf of each piece, joined; fetch brings its bytes. What the kernel, where there is one, leaves
+    over is brought together for it."""
+    for piece in pieces if fetch else ():
+        fetch(piece.name, piece.first, piece.first + len(piece.data))  # type: ignore[misc]
+    found = [np.empty((-(-len(piece.data) // LEAF), 32), np.uint8) for piece in pieces]
+    over: list[tuple[Array, memoryview]] = []  # where a digest goes, a whole leaf
+    for piece, out in zip(pieces, found, strict=True):
+        done = len(piece.data) // STRIDE * SIDE if side else 0
+        if side and done:
+            side(out.ctypes.data, np.frombuffer(piece.data, np.uint8).ctypes.data, done)
+        rest = [(out[i], piece.data[i * LEAF : (i + 1) * LEAF]) for i in range(done, len(out))]
+        whole = len(piece.data) // LEAF - done if side else 0
+        over += rest[:whole]
+        _one_by_one(rest[whole:])
+    for i in range(0, len(over), SIDE):
+        some = over[i : i + SIDE]
+        if side and len(some) >= FEW:
+            _together(some, side)
+        else:
+            _one_by_one(some)
+    return [out.tobytes() for out in found]
+
+
+def _one_by_one(parts: list[tuple[Array, memoryview]]) -> None:
+    for out, leaf in parts:
+        out[:] = np.frombuffer(hashlib.sha256(leaf).digest(), np.uint8)
+
+
+def _together(parts: list[tuple[Array, memoryview]], side: Hash) -> None:
+    """Whole leaves from anywhere, at most SIDE, in one place."""
+    data, found = np.zeros((SIDE, LEAF), np.uint8), np.empty((SIDE, 32), np.uint8)
+    for place, (_, leaf) in zip(data, parts, strict=False):
+        place[:] = np.frombuffer(leaf, np.uint8)
+    side(found.ctypes.data, data.ctypes.data, SIDE)
+    for digest, (out, _) in zip(found, parts, strict=False):
+        out[:] = digest
 
 
 @functools.cache
@@ -82,28 +154,20 @@ def beside() -> Hash | None:
     return hashed
 
 
-def array_digests(arrays: Mapping[str, Array]) -> dict[str, str]:
-    """SHA-256 of every array: over "dtype shape", a newline, and the SHA-256 of each 64 KiB of its bytes."""
-    batches: list[tuple[list[str], list[memoryview]]] = []
-    room = total = 0
-    for name, array in arrays.items():
-        data = memoryview(array.reshape(-1).view(np.uint8))
-        total += len(data)
-        for i in range(0, len(data), SPAN):
-            if room <= 0:
-                batches.append(([], []))
-                room = SPAN
-            batches[-1][0].append(name)
-            batches[-1][1].append(data[i : i + SPAN])
-            room -= len(batches[-1][1][-1])
+def array_digests(arrays: Mapping[str, Array], fetch: Fetch | None = None) -> dict[str, str]:
+    """SHA-256 of every array: over "dtype shape", a newline, and the SHA-256 of each 64 KiB of its bytes.
+
+    fetch(name, first, last) is called once for each byte of an array, before it is looked at; by several threads.
+    """
     hashes = {
         name: hashlib.sha256(f"{array.dtype.name} {'x'.join(map(str, array.shape))}\n".encode())
         for name, array in arrays.items()
     }
-    work = functools.partial(leaves, side=beside() if total >= LARGE else None)
-    for (names, _), found in zip(batches, parallel(work, [spans for _, spans in batches]), strict=True):
-        for name, leaf in zip(names, found, strict=True):
-            hashes[name].update(leaf)
+    side = beside() if sum(array.nbytes for array in arrays.values()) >= LARGE else None
+    items = batches(arrays)
+    for pieces, found in zip(items, parallel(lambda one: leaves(one, fetch, side), items), strict=True):
+        for piece, leaf in zip(pieces, found, strict=True):
+            hashes[piece.name].update(leaf)
     return {name: value.hexdigest() for name, value in hashes.items()}
 
 

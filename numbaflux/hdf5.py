@@ -9,16 +9,15 @@ import mmap
 import os
 import re
 import secrets
-import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from .digests import FORMAT, SPAN, VERSION, array_digests, check_digest, expect_digest, file_digest, parallel
+from .digests import FORMAT, VERSION, array_digests, check_digest, expect_digest, file_digest
 from .hdf5_objects import (
     ALIGNMENT,
     MAX_PIECES,
@@ -32,8 +31,8 @@ from .hdf5_objects import (
     objects,
     places,
     require,
-    superblock,
 )
+from .hdf5_stored import Stored, opened, touching
 from .op import FileFormatError
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -105,23 +104,36 @@ def read(path: str | os.PathLike[str], sha256: str | None = None) -> File:
     sha256: the digest of the whole file, as sha256sum prints it, from somewhere you trust: it is checked first.
     Symbolic links are followed. Memory: the size of the file and a little. Anything wrong is a FileFormatError.
     """
-    return parsed(path, superblock, view, sha256)
+    known = check_digest(sha256)
+    with _opened(path) as stored:
+        if not known:
+            return _fetched(stored)
+        data = stored.whole()
+        expect_digest(data, known)  # nothing looks at a byte before
+        return view(data)
 
 
 def view(data: Array, hashed: bool = True) -> File:
     """What the bytes of a file hold, in memory or mapped into it: views, checked as read does. hashed=False: but for
     the digests of tensors, which the file is believed."""
-    return _verified(data, *objects(memoryview(data)), hashed)
+    return _verified(data, *objects(memoryview(data)), hashed=hashed)
 
 
-def parsed(
-    path: str | os.PathLike[str], head: Callable[[bytes, int], object], parse: Callable[[Array], T],
-    sha256: str | None = None,
-) -> T:  # fmt: skip
+def parsed(path: str | os.PathLike[str], head: Callable[[bytes, int], object], parse: Callable[[Array], T]) -> T:
     """parse(all bytes of a file), after head(its first bytes, its size); every error names the file."""
-    target, known = _checked(path), check_digest(sha256)
+    with _opened(path) as stored:
+        first = stored[:SUPERBLOCK]
+        head(first, len(stored))  # before much is read
+        return parse(stored.whole(first))
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Stored]:
+    """A file that is open; every error names it."""
+    target = _checked(path)
     try:
-        return parse(_load(target, head, known))
+        with opened(target) as stored:
+            yield stored
     except FileFormatError as error:
         raise FileFormatError(line(target, error)) from None
     except OSError as error:
@@ -308,38 +320,24 @@ def _sweep(folder: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _load(target: str, head: Callable[[bytes, int], object], known: str) -> Array:
-    """All bytes of a regular file, each read once through one descriptor; of this digest."""
-    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # NONBLOCK: a pipe must not hang us
-    try:
-        status = os.fstat(descriptor)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        require(stat.S_ISREG(status.st_mode), "it", "a regular file", stat.filemode(status.st_mode)[0])
-        require(SUPERBLOCK <= status.st_size <= memory, "its size", f"{SUPERBLOCK} to {memory} bytes", status.st_size)
-        data = np.empty(status.st_size, np.uint8)
+def _fetched(stored: Stored) -> File:
+    """What a file holds: first its structure is read, then each part of an array by the thread that hashes it."""
+    data = np.empty(len(stored), np.uint8)
+    with touching(data) as enough:
 
-        def fetch(span: range) -> None:
-            done = span.start
-            while done < span.stop:
-                count = os.preadv(descriptor, [data[done : span.stop]], done)
-                require(count > 0, "its size", f"{status.st_size} bytes", done)
-                done += count
+        def fetch(first: int, last: int) -> None:
+            enough()
+            stored.fetch(data[first:last], first)
 
-        fetch(range(SUPERBLOCK))
-        if not known:
-            head(bytes(data[:SUPERBLOCK]), status.st_size)  # before much is read
-        starts = range(SUPERBLOCK, status.st_size, SPAN)
-        parallel(fetch, [range(at, min(at + SPAN, status.st_size)) for at in starts])
-    finally:
-        os.close(descriptor)
-    if known:  # nothing looks at a byte before
-        expect_digest(data, known)
-        head(bytes(data[:SUPERBLOCK]), len(data))
-    return data
+        return _verified(data, *objects(stored), fetch=fetch)
 
 
-def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dict[str, Dataset], hashed: bool) -> File:
-    """The content, after comparing names, places and digests with what the writer makes of it."""
+def _verified(
+    data: Array, head: dict[str, str], groups: set[str], datasets: dict[str, Dataset],
+    hashed: bool = True, fetch: Callable[[int, int], None] = lambda first, last: None,
+) -> File:  # fmt: skip
+    """The content, after comparing names, places and digests with what the writer makes of it. fetch(first, last)
+    brings bytes of arrays that are not in data yet."""
     known = set(head) == {"format", "version", "digest"} and head["format"] == FORMAT
     require(known, "the root's attributes", "format, version and digest of numbaflux", sorted(head.items()))
     require(head["version"] == str(VERSION), OF_FORMAT, f"{VERSION}", head["version"])
@@ -354,7 +352,12 @@ def _verified(data: Array, head: dict[str, str], groups: set[str], datasets: dic
     arrays = {name: _array(data, datasets[paths[name]], name) for name in sorted(paths)}
     _check_sizes({name: array.nbytes for name, array in arrays.items()})
     stored = {name: datasets[paths[name]].attributes["sha256"] for name in arrays}
-    digests = stored | array_digests({name: a for name, a in arrays.items() if hashed or name.startswith("documents.")})
+    starts = {name: datasets[paths[name]].start for name in arrays}
+    chosen = {name: array for name, array in arrays.items() if hashed or name.startswith("documents.")}
+    digests = stored | array_digests(chosen, lambda name, *span: fetch(*(starts[name] + at for at in span)))
+    for name, array in arrays.items():
+        truth = array.dtype != np.bool_ or int(array.view(np.uint8).max()) <= 1
+        require(truth, f"values of {name[:100]}", "0 or 1", "more")
     for name, digest in digests.items():
         require(hmac.compare_digest(digest, stored[name]), f"SHA-256 of {name[:100]}", digest, stored[name])
     digest = file_digest(digests)
@@ -369,10 +372,8 @@ def _array(data: Array, dataset: Dataset, name: str) -> Array:
     marks = dataset.attributes
     flag = dataset.dtype == "uint8" and marks.get("dtype") == "bool"
     require(set(marks) == ({"sha256", "dtype"} if flag else {"sha256"}), f"attributes of {name[:100]}", "sha256", marks)
-    values = data[dataset.start : dataset.start + dataset.size]
-    require(not flag or int(values.max()) <= 1, f"values of {name[:100]}", "0 or 1", "more")
     dtype = np.dtype(np.bool_) if flag else np.dtype(dataset.dtype).newbyteorder("<")
-    array = values.view(dtype).reshape(dataset.shape)
+    array = data[dataset.start : dataset.start + dataset.size].view(dtype).reshape(dataset.shape)
     array.flags.writeable = False
     return array
 

@@ -8,7 +8,7 @@ import re
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from .op import FileFormatError
 
@@ -35,6 +35,14 @@ _FLAGS = {_DATATYPE: 1, _FILL: 1, _GROUP_INFO: 1, _ATTRIBUTE_INFO: 4}  # 0 for a
 _GROUP = {_LINK_INFO, _GROUP_INFO}
 _DATASET = {_DATASPACE, _DATATYPE, _FILL, _LAYOUT, _ATTRIBUTE_INFO}
 _MESSAGES = _GROUP | _DATASET | {_NIL, _LINK, _ATTRIBUTE}
+
+
+class Bytes(Protocol):
+    """The bytes of a file: in memory, or read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes | memoryview: ...
 
 
 class Object(NamedTuple):
@@ -98,20 +106,20 @@ def lookup3(data: bytes) -> int:
     mask = 0xFFFFFFFF
     a = b = c = (0xDEADBEEF + len(data)) & mask
     words = struct.unpack(f"<{(len(data) + 11) // 12 * 3}I", data + bytes(-len(data) % 12))
-    for i in range(0, len(words) - 3, 3):
-        a, b, c = a + words[i] & mask, b + words[i + 1] & mask, c + words[i + 2] & mask
-        a = (a - c & mask) ^ (c << 4 & mask | c >> 28)
-        c = c + b & mask
-        b = (b - a & mask) ^ (a << 6 & mask | a >> 26)
-        a = a + c & mask
-        c = (c - b & mask) ^ (b << 8 & mask | b >> 24)
-        b = b + a & mask
-        a = (a - c & mask) ^ (c << 16 & mask | c >> 16)
-        c = c + b & mask
-        b = (b - a & mask) ^ (a << 19 & mask | a >> 13)
-        a = a + c & mask
-        c = (c - b & mask) ^ (b << 4 & mask | b >> 28)
-        b = b + a & mask
+    for i in range(0, len(words) - 3, 3):  # sums may pass 32 bits where the next thing that looks at them does not care
+        a, b, c = a + words[i], b + words[i + 1], c + words[i + 2] & mask
+        a = (a - c ^ (c << 4 | c >> 28)) & mask
+        c += b
+        b = (b - a ^ (a << 6 | a >> 26)) & mask
+        a += c
+        c = (c - b ^ (b << 8 | b >> 24)) & mask
+        b += a
+        a = (a - c ^ (c << 16 | c >> 16)) & mask
+        c += b
+        b = (b - a ^ (a << 19 | a >> 13)) & mask
+        a += c
+        c = (c - b ^ (b << 4 | b >> 28)) & mask
+        b += a
     a, b, c = a + words[-3] & mask, b + words[-2] & mask, c + words[-1] & mask
     for turn in (14, 11, 25, 16, 4, 14, 24):
         c = (c ^ b) - (b << turn & mask | b >> 32 - turn) & mask
@@ -130,8 +138,9 @@ def superblock(block: bytes, size: int) -> int:
     return int(root)
 
 
-def objects(data: memoryview) -> tuple[dict[str, str], set[str], dict[str, Dataset]]:
-    """Attributes of the root, paths of all groups, and all datasets by path, of a file in memory."""
+def objects(data: Bytes) -> tuple[dict[str, str], set[str], dict[str, Dataset]]:
+    """Attributes of the root, paths of all groups, and all datasets by path, of a file. It looks at every byte but
+    those of the arrays, and once."""
     parser = _Parser(data)
     groups: set[str] = set()
     datasets: dict[str, Dataset] = {}
@@ -187,7 +196,7 @@ def places(names: Iterable[str]) -> dict[str, str]:
 class _Parser:
     """Reads objects; each byte of the file belongs to one of them or to the zeros that align the next."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: Bytes) -> None:
         self.data = data
         self.starts = [0]
         self.ends = [SUPERBLOCK]
@@ -203,11 +212,11 @@ class _Parser:
         self.starts.insert(i, at)
         self.ends.insert(i, at + size)
 
-    def block(self, at: int, size: int, signature: bytes, what: str) -> bytes:
-        """One block of an object header without its checksum, which is verified."""
+    def block(self, at: int, size: int, signature: bytes, what: str, begun: bytes = b"") -> bytes:
+        """One block of an object header without its checksum, which is verified. begun: what was looked at already."""
         require(8 <= size <= _BLOCK_LIMIT, f"{what}: header", f"of 8 to {_BLOCK_LIMIT} bytes", size)
         self.claim(at, size, what)
-        block = bytes(self.data[at : at + size])
+        block = begun + bytes(self.data[at + len(begun) : at + size])
         require(block[:4] == signature, f"{what}: header", f"marked {signature.decode()}", block[:4])
         require(lookup3(block[:-4]) == int.from_bytes(block[-4:], "little"), f"{what}: header", "intact", "damage")
         return block[:-4]
@@ -219,7 +228,7 @@ class _Parser:
         require(plain, f"{what}: header", "of version 2 without options", prefix)
         start = 7 + prefix[5]
         size = int.from_bytes(prefix[6:start], "little")
-        blocks = [self.block(at, start + size + 4, b"OHDR", what)[start:]]
+        blocks = [self.block(at, start + size + 4, b"OHDR", what, prefix)[start:]]
         while blocks:
             block, at = blocks.pop(), 0
             while at + 4 <= len(block):

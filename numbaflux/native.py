@@ -195,9 +195,14 @@ class Threads:
         raise PlanError("native: numba's threading layer cannot be loaded; run with NUMBA_NUM_THREADS=1")
 
 
+_made: list[Native] = []
+
+
 @functools.cache
 def native() -> Native:
-    return Native()
+    """What this process has loaded. Threads that come first together may each get one of their own: all are kept."""
+    _made.append(Native())
+    return _made[-1]
 
 
 @functools.cache

@@ -27,7 +27,7 @@ LEVELS = (
     ("layers", "losses", "init", "optim"),
     ("fixed", "program", "compiled", "warm"),
     (
-        *"devices foreign plots history data metrics hdf5_json hdf5_objects hdf5 hdf5_classic".split(),
+        *"devices foreign plots history data metrics hdf5_json hdf5_objects hdf5_stored hdf5 hdf5_classic".split(),
         *"models precision walk autosize checkpoint contents privacy convert distributed".split(),
     ),
     (

@@ -8,7 +8,7 @@ import pytest
 
 import numbaflux as nf
 from numbaflux import digests
-from numbaflux.digests import LEAF, SPAN
+from numbaflux.digests import LARGE, LEAF, SPAN
 from numbaflux.native import Native, native
 from numbaflux.objects import Store
 from tests.child import child
@@ -29,7 +29,7 @@ def arrays(*sizes):
 
 SIZES = [
     (1,), (LEAF - 1,), (LEAF,), (16 * LEAF,), (16 * LEAF + 1,), (2 * SPAN + 17 * LEAF + 5,),
-    (3, SPAN, 7, 16 * LEAF - 1), (20 * LEAF,) * 5,
+    (3, SPAN, 7, 16 * LEAF - 1), (20 * LEAF,) * 5, (3 * LEAF,) * 11 + (LEAF + 7, 18 * LEAF + 1) * 4,
 ]  # fmt: skip
 
 
@@ -55,12 +55,52 @@ def test_types_and_shapes(way):
     assert digests.array_digests(given) == {name: plain(array) for name, array in given.items()}
 
 
+def test_parts_get_smaller_and_hold_each_byte_once():
+    given = arrays(5, 3 * SPAN, 2 * LEAF, 4 * SPAN + 9, 77)
+    with nf.threads(1):
+        parts = digests.batches(given)
+    for name, array in given.items():
+        pieces = [piece for part in parts for piece in part if piece.name == name]
+        assert b"".join(piece.data for piece in pieces) == array.tobytes()
+        assert all(piece.first % LEAF == 0 for piece in pieces)
+    sizes = [sum(len(piece.data) for piece in part) for part in parts]
+    assert max(sizes) <= SPAN + 16 * LEAF and sizes[0] > 2 * sizes[-2]
+
+
+def test_bytes_are_brought_before_they_are_hashed(way):
+    good, given, asked = arrays(3 * SPAN + 5, 40 * LEAF, 1), arrays(3 * SPAN + 5, 40 * LEAF, 1), []
+    for array in given.values():
+        array[:] = 0
+
+    def fetch(name, first, last):
+        asked.append((name, first, last))
+        given[name][first:last] = good[name][first:last]
+
+    assert digests.array_digests(given, fetch) == {name: plain(array) for name, array in good.items()}
+    for name, array in good.items():
+        spans = sorted((first, last) for one, first, last in asked if one == name)
+        assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])] and spans[-1][1] == array.size
+
+
+def test_an_error_ends_all_threads():
+    done = []
+
+    def work(item):
+        if item == 3:
+            raise KeyError(item)
+        done.append(item)
+
+    with pytest.raises(KeyError):
+        digests.parallel(work, list(range(100_000)))
+    assert digests.parallel(str, [1, 2, 3]) == ["1", "2", "3"] and len(done) < 99_000
+
+
 def test_large_files_alone_take_the_kernel(monkeypatch):
     asked = []
     monkeypatch.setattr(digests, "beside", lambda: asked.append(1))
-    digests.array_digests(arrays(SPAN - 2, 1))
+    digests.array_digests(arrays(LARGE - 2, 1))
     assert not asked
-    digests.array_digests(arrays(SPAN - 2, 1, 1))
+    digests.array_digests(arrays(LARGE - 2, 1, 1))
     assert asked
 
 
@@ -121,7 +161,7 @@ READERS = [
 def test_another_digest_is_refused_before_anything_is_parsed(read, file, monkeypatch):
     good = of(file)
     monkeypatch.setattr("numbaflux.hdf5.objects", lambda data: pytest.fail("parsed"))
-    monkeypatch.setattr("numbaflux.hdf5.superblock", lambda *_: pytest.fail("parsed"))
+    monkeypatch.setattr("numbaflux.hdf5_objects.superblock", lambda *_: pytest.fail("parsed"))
     wrong = good[:-1] + ("0" if good[-1] != "0" else "1")
     with pytest.raises(nf.FileFormatError, match=f"^model.h5: SHA-256 of all bytes must be {wrong}, got {good}$"):
         read(file, sha256=wrong)

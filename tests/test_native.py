@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import weakref
 
 import numpy as np
 import pytest
@@ -285,3 +286,9 @@ def test_users_kernel_is_compiled_in_process_and_never_written():
     finally:
         native.native().store.listeners.pop()
     assert not events
+
+
+def test_code_of_a_thread_that_came_first_too_is_kept():
+    """Two threads that ask at once may each make one; what has the code of the other must not go."""
+    known = weakref.ref(native.native.__wrapped__())
+    assert known() is not None
