@@ -83,6 +83,21 @@ def test_the_judge_notices_what_should_be_refused(tmp_path):
     assert [one.verdict for one in judge.judge(variant, {"read": refused})] == ["another reason"]
 
 
+@pytest.mark.parametrize(
+    ("message", "right"),
+    [
+        ("SHA-256 of documents.architecture must be 671e, got '671e92707684bd0x1a48f4f7\\\\x7f1e'", True),
+        ("attributes of x must be sha256, got {'sha256': '671e92707684bd0x1a48f4f7'}", True),
+        ("the tensors must be those of the architecture, got <object at 0x7f3a1a48f4f7>", False),
+        ("it must be intact, got 'H5Dopen_by_name'", False), ("/tmp/a must be a file", False), ("a\nb", False),
+        ("x" * 400, False),
+    ],
+)  # fmt: skip
+def test_a_message_is_one_clean_line(message, right):
+    assert judge.dirty("/tmp/m.h5", f"m.h5: {message}") is not right
+    assert judge.dirty("/tmp/m.h5", message)
+
+
 def test_files_of_somebody(tmp_path):
     for i, data in enumerate((b"", b"\x89HDF\r\n\x1a\n" + bytes(100), base("training").data)):
         (tmp_path / f"{i}.h5").write_bytes(data)
