@@ -1,4 +1,4 @@
-"""What users do with GPUs, on GPUs that are not there: arrays, eager calls, compiled functions, training, files."""
+"""What users do with GPUs, on GPUs that are not there: arrays, eager calls, compiled functions, files."""
 
 import gc
 import threading
@@ -7,59 +7,8 @@ import numpy as np
 import pytest
 
 import numbaflux as nf
-from numbaflux import device, managed
-from tests.cuda import simulator
-from tests.cuda.fake_driver import FakeGPU
-
-simulator.install()
-
-
-@pytest.fixture
-def gpus(monkeypatch):
-    """Two GPUs by their numbers."""
-    made = [FakeGPU(), FakeGPU()]
-    made[1].number = 1
-    monkeypatch.setattr(device, "why_not", lambda: "")
-    monkeypatch.setattr(device, "gpu", lambda number=0: made[number])
-    return made
-
-
-def rows(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def net():
-    return nf.Chain(nf.Dense(3, 4, nf.tanh, rng=0), nf.Dropout(0.3, rng=7), nf.BatchNorm(4), nf.Dense(4, 2, rng=1))
-
-
-def images():
-    return nf.Chain(nf.Conv((2, 2), 1, 2, nf.relu, rng=0), nf.MaxPool((2, 2)), nf.flatten, nf.Dense(2, 2, rng=1))
-
-
-def series():
-    return nf.Chain(nf.LSTM(2, 3, rng=0), last, nf.Dense(3, 2, rng=1))
-
-
-def last(y):
-    return y[:, -1]
-
-
-MODELS = {net: (5, 3), images: (2, 3, 4, 1), series: (2, 2, 2)}
-
-
-def loss(m, x, y):
-    return nf.losses.logitcrossentropy(m(x), y)
-
-
-def batch(make, n=None):
-    x = rows(n or MODELS[make][0], *MODELS[make][1:])
-    return x, np.arange(len(x)) % 2
-
-
-def close(one, two, rtol=1e-5, atol=1e-6):
-    for (path, a), b in zip(nf.state(one).items(), nf.state(two).values(), strict=True):
-        np.testing.assert_allclose(b, a, rtol=rtol, atol=atol, err_msg=path)
-
+from numbaflux import managed
+from tests.cuda.nets import MODELS, batch, close, loss, net, rows
 
 # ---------------------------------------------------------------- where arrays are
 
@@ -287,124 +236,7 @@ def test_copies_stay_where_the_model_is(gpus, tmp_path):
     assert nf.get_device(m) == nf.gpu_device()
 
 
-# ---------------------------------------------------------------- nf.train
-
-
-def trained(put, callbacks=(), data=None, epochs=2, **options):
-    m, (x, y) = put(net()), batch(net, 5)
-    state = nf.setup(nf.Momentum(0.05), m)
-    data = data or nf.DataLoader((x, y), 3, shuffle=True, rng=3)
-    return m, nf.train(loss, m, data, state, epochs, callbacks=callbacks, progress=False, **options)
-
-
-def test_train(gpus):
-    told = []
-
-    class Told:
-        def on_batch(self, event):
-            told.append((event.batch, event.loss, event.model[0].weight.copy()))
-
-    x, y = batch(net, 5)
-    options = {"validation": (x, y), "metrics": [nf.metrics.accuracy]}
-    m, right = trained(nf.cpu, [Told()], **options)
-    wanted, told[:] = list(told), []
-    there, history = trained(nf.gpu, [Told()], **options)
-    close(m, there, 1e-4)
-    for a, b in zip(right, history, strict=True):
-        for name in ("loss", "validation_loss", "accuracy"):
-            np.testing.assert_allclose(b[name], a[name], rtol=1e-5)
-    for (i, value, w), (j, other, v) in zip(wanted, told, strict=True):
-        assert i == j
-        np.testing.assert_allclose(other, value, rtol=1e-5)
-        np.testing.assert_allclose(v, w, rtol=1e-4, atol=1e-6)
-    assert m[1].rng.state == there[1].rng.state
-
-
-def test_train_takes_the_next_batch_there_while_a_step_is_at_work(gpus):
-    at = []
-
-    class Data:
-        def __len__(self):
-            return 6
-
-        def __getitem__(self, i):
-            at.append(gpus[0].calls[-1])  # what was asked last
-            return rows(3, seed=i), i % 2
-
-    data = nf.DataLoader(Data(), 2, prefetch=1)
-    data._takes_time = lambda: False  # made when asked for, so that it is known when
-    m, history = trained(nf.gpu, data=data, epochs=1)
-    assert at[2] == "download" and at[4] == "download"  # of the status: asked for, not waited for
-    at.clear()
-    data.prefetch = 0
-    trained(nf.gpu, data=data, epochs=1)
-    assert at[2] == at[4] == "wait"
-
-
-def test_train_step_by_step_and_stopped(gpus):
-    m, right = trained(nf.cpu, epochs=1, compile=False)
-    there, history = trained(nf.gpu, epochs=1, compile=False)
-    close(m, there, 1e-4)
-    np.testing.assert_allclose(history[0]["loss"], right[0]["loss"], rtol=1e-5)
-    there, history = trained(nf.gpu, [lambda event: event.stop()], epochs=9)
-    assert len(history) == 1
-
-
-class Breaking:
-    """Data of which the fourth sample cannot be had."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def __len__(self):
-        return 5
-
-    def __getitem__(self, i):
-        if i == 3:
-            raise self.error
-        return rows(3, seed=i), 0
-
-
-def test_train_ends_after_the_step_that_is_at_work(gpus):
-    seen = []
-
-    class Told:
-        def on_batch(self, event):
-            seen.append((event.batch, event.opt_state.step))
-
-    with pytest.raises(OSError, match="disk"):
-        trained(nf.gpu, [Told()], nf.DataLoader(Breaking(OSError("disk")), 2, workers=1))
-    m, history = trained(nf.gpu, [Told()], nf.DataLoader(Breaking(KeyboardInterrupt()), 2, workers=1))
-    assert history.interrupted and seen == [(1, 1)] * 2
-
-
-def test_train_names_what_is_not_finite(gpus):
-    x, y = batch(net, 5)
-    x[4] = np.nan
-    with pytest.raises(nf.NonFiniteError, match=r"^train: epoch 1, batch 2: step: loss .* input 0, which dense in lay"):
-        trained(nf.gpu, data=nf.DataLoader((x, y), 3))
-
-
 def test_what_no_gpu_does(gpus):
     m = nf.gpu(nf.Dense(3, 2))
     with pytest.raises(nf.DeviceError, match=r"^profile: f must be on the CPU, got on a GPU; nf.cpu\(model\)"):
         nf.profile(nf.compile(m), rows(2, 3))
-
-
-def test_training_goes_on_from_its_file(gpus, tmp_path):
-    right, _ = trained(nf.gpu, epochs=2)
-    trained(nf.gpu, [nf.Checkpoint(tmp_path / "run.h5")], epochs=1)
-    there, history = trained(nf.gpu, [nf.Checkpoint(tmp_path / "run.h5")], epochs=2, resume="auto")
-    assert len(history) == 2 and nf.get_device(there) == nf.gpu_device()
-    close(right, there, 0, 0)
-
-
-def test_lbfgs(gpus):
-    x = rows(4, 2)
-    found = []
-    for put in (nf.cpu, nf.gpu):
-        m = put(nf.Dense(2, 1, rng=0))
-        nf.lbfgs(lambda m, x: ((m(x) - x[:, :1]) ** 2).mean(), m, x, iterations=2)
-        found.append(m)
-    close(*found, 1e-3, 1e-5)
-    assert nf.get_device(m) == nf.gpu_device()
