@@ -10,7 +10,7 @@ from tests import entries
 from tests.cuda import simulator
 from tests.cuda.entries import again
 
-globals().update(again("tests/kernels/cpu/test_dense.py"))
+globals().update(again("tests/kernels/cpu/test_dense.py", leave=("test_value",)))  # larger than its like: EDGES
 orders = cycle(simulator.ORDERS)
 EDGES = [  # a little depth: what threads do besides is the same for each step of it
     *(("_large", np.float32, m, n, 3) for m, n in ((127, 65), (128, 4), (1, 128))),
