@@ -4,7 +4,7 @@ ARGS ?=
 BIN = .venv/bin
 TOOLS = .venv-security/bin
 
-.PHONY: help quickstart test test-mpi test-slurm test-cuda gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
+.PHONY: help quickstart test test-mpi test-slurm test-cuda cuda-compiled cuda-operations cuda-kernels gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -41,9 +41,26 @@ test: .venv/installed
 	$(BIN)/numbaflux cache warm
 	$(BIN)/python -m pytest $(ARGS)
 
+# Side by side the simulator, in two processes, and the compilers, which it never meets in one. With ARGS all of it in one
+# process; without, at the end whether a kernel was left out.
 test-cuda: .venv/installed .venv-cuda/installed
 	$(BIN)/numbaflux cache warm
+ifeq ($(ARGS),)
+	rm -rf build/simulated
+	$(MAKE) --jobs=3 --output-sync=target cuda-compiled cuda-operations cuda-kernels
+	$(BIN)/python -m tests.cuda.covered build/simulated
+else
 	$(BIN)/python -m pytest tests/cuda $(ARGS)
+endif
+
+COMPILED = tests/cuda/test_cubins.py
+OPERATIONS = tests/cuda/test_simulated.py
+cuda-compiled:
+	$(BIN)/python -m pytest $(COMPILED)
+cuda-operations:
+	NUMBAFLUX_SIMULATED=build/simulated $(BIN)/python -m pytest $(OPERATIONS)
+cuda-kernels:
+	NUMBAFLUX_SIMULATED=build/simulated $(BIN)/python -m pytest tests/cuda --ignore=$(COMPILED) --ignore=$(OPERATIONS)
 
 gpu-check: .venv-cuda/installed
 	.venv-cuda/bin/python benchmarks/gpu/check.py $(ARGS)

@@ -12,6 +12,7 @@ from .block import (
     ACROSS,
     OWN,
     SIDE,
+    anew,
     clear,
     exp,
     factors,
@@ -25,6 +26,7 @@ from .block import (
     scale_rows,
     scores,
     shifts,
+    some,
     spread,
     sums,
     tops,
@@ -32,44 +34,68 @@ from .block import (
     weigh,
     write,
 )
-from .jit import index, kernel, load4, signed, store4, threads, typed
+from .jit import from_lane, index, kernel, load4, signed, store4, typed
+from .launch import WARP
 from .team import team_max, team_sum
 
 
 @kernel
+def of_queries(sizes):
+    """Channels of a head of q and k, and numbers from one position to the next. What sizes tell is asked for where it
+    is needed, and again, rather than kept: registers are what a block has least of."""
+    return index(sizes[DEPTH]), index(sizes[HEADS] * sizes[DEPTH])
+
+
+@kernel
+def of_values(sizes):
+    """The same of v and y."""
+    return index(sizes[WIDTH]), index(sizes[HEADS] * sizes[WIDTH])
+
+
+@kernel
+def place(tile, count, sizes):
+    """Of a tile of so many positions: its first, its head, its sample."""
+    heads, tiles = sizes[HEADS], (count + sizes[TILE] - 1) // sizes[TILE]
+    return tile % tiles * sizes[TILE], tile // tiles % heads, tile // (tiles * heads)
+
+
+@kernel
+def begins(head, sample, sizes):
+    """Where a head of a sample begins in q, k, v, y and lse."""
+    heads, depth, width, lq, lk = sizes[HEADS], sizes[DEPTH], sizes[WIDTH], sizes[QUERIES], sizes[KEYS]
+    to_q, to_k = sample * lq * heads, sample * lk * heads
+    return (to_q + head) * depth, (to_k + head) * depth, (to_k + head) * width, (to_q + head) * width, to_q + head
+
+
+@kernel
 def hidden(bias, mask, sizes, sample, head):
-    """What `marked` needs of a head: its part of bias and mask, and what is there at all."""
-    bias_at = sample * sizes[BIAS] + head * sizes[BIAS + 1]
-    mask_at = sample * sizes[MASK] + head * sizes[MASK + 1]
-    return bias[bias_at if bias.size else 0 :], mask[mask_at if mask.size else 0 :], sizes
+    """What `marked` needs of a head: its part of bias and mask, and whether they are there at all."""
+    biased, masked = bias.size > 0, mask.size > 0
+    bias_at = sample * sizes[BIAS] + head * sizes[BIAS + 1] if biased else 0
+    mask_at = sample * sizes[MASK] + head * sizes[MASK + 1] if masked else 0
+    return bias[bias_at:], mask[mask_at:], biased, masked, sizes
 
 
 @kernel
 def marked(x, query, key, marks):
     """The score x of a query and a key, with its bias; minus infinity where that is not to be seen."""
-    bias, mask, sizes = marks
+    bias, mask, biased, masked, sizes = marks
     none = typed(-math.inf, x)
     if key >= sizes[KEYS] or query >= sizes[QUERIES]:
         return none
-    if bias.size:
+    if biased:
         x += bias[index(query * sizes[BIAS + 2] + key * sizes[BIAS + 3])]
-    if mask.size and not mask[index(query * sizes[MASK + 2] + key * sizes[MASK + 3])]:
+    if masked and not mask[index(query * sizes[MASK + 2] + key * sizes[MASK + 3])]:
         return none
     return none if sizes[CAUSAL] and key > query else x
 
 
 @kernel
-def some():
-    """OWN, but the compiler does not know: it would unroll the loop, and run out of registers."""
-    return index(threads() // index(SIDE))
-
-
-@kernel
 def mark(room, i0, j0, marks, turned):
     """The scores that this thread has spread, if need be; turned: rows are keys, columns queries."""
-    (g, h), (bias, mask, sizes) = mine(), marks
+    (g, h), (_, _, biased, masked, sizes) = mine(), marks
     edge = signed(j0) + SIDE > sizes[QUERIES if turned else KEYS]
-    if bias.size or mask.size or sizes[CAUSAL] or edge:
+    if biased or masked or sizes[CAUSAL] or edge:
         e, start = index(0), own_place()
         while e < some() * index(OWN):
             i, j = index(e % index(OWN)), index(e // index(OWN))
@@ -80,23 +106,33 @@ def mark(room, i0, j0, marks, turned):
 
 
 @kernel
-def powers(room, tops, totals, factors, shifts):
+def team():
+    """The lane that begins the team of this thread's rows, and which of them it keeps numbers of."""
+    t = anew()
+    return index(t % index(WARP) // index(ACROSS) * index(ACROSS)), index(t % index(OWN))
+
+
+@kernel
+def powers(room, kept, factors, shifts, totals):
     """Scores in memory become exp(score - top), tops the largest of each row so far, and factors what puts sums so far
-    under these."""
-    start, lowest = own_place(), typed(-math.inf, tops[0])
+    under these. kept: the top of a row and the sum of its powers; each lane keeps them of one of its rows."""
+    begin, own = team()
+    start, lowest = own_place(), typed(-math.inf, kept[0])
     at, end = start, index(start + some() * index(SIDE))
     for i in range(OWN):
-        shifts[i] = lowest
+        shifts[i], totals[i] = lowest, typed(0, lowest)
     while at < end:
         p, q, r, s = load4(room, at)
         shifts[0], shifts[1] = maximum(shifts[0], p), maximum(shifts[1], q)
         shifts[2], shifts[3] = maximum(shifts[2], r), maximum(shifts[3], s)
         at = index(at + index(SIDE))
     for i in range(OWN):
-        old, top = tops[i], maximum(team_max(shifts[i], index(ACROSS)), tops[i])
-        shifts[i], tops[i] = typed(0, top) if top == lowest else top, top
+        old = from_lane(kept[0], index(begin + index(i)))
+        top = maximum(team_max(shifts[i], index(ACROSS)), old)
+        shifts[i] = typed(0, top) if top == lowest else top
         factors[i] = exp(old - shifts[i]) if old > lowest else typed(1, old)
-        totals[i] *= factors[i]
+        if own == index(i):
+            kept[0], kept[1] = top, kept[1] * factors[i]
     at = start
     while at < end:
         p, q, r, s = load4(room, at)
@@ -104,49 +140,49 @@ def powers(room, tops, totals, factors, shifts):
         store4(room, at, p, q, r, s)
         totals[0], totals[1], totals[2], totals[3] = totals[0] + p, totals[1] + q, totals[2] + r, totals[3] + s
         at = index(at + index(SIDE))
+    for i in range(OWN):
+        total = team_sum(totals[i], index(ACROSS))
+        if own == index(i):
+            kept[1] += total
 
 
 @kernel
-def rows_of(y, lse, q, k, v, marks, scale, i0, m, numbers):
+def rows_of(y, lse, q, k, v, marks, scale, i0, m):
     """64 rows of y and lse of one head."""
-    depth, width, c, cv, heads, lk = numbers
-    room, s, acc, top, total = memory(q), scores(q), sums(q), tops(q), totals(q)
-    factor, shift = factors(q), shifts(q)
+    room, s, acc, kept, factor, sizes = memory(q), scores(q), sums(q), tops(q), factors(q), marks[4]
     clear(acc)
-    for i in range(OWN):
-        top[i], total[i] = q.dtype.type(-math.inf), q.dtype.type(0)
-    kept, j0 = width <= index(SIDE) and q.itemsize == 4, index(0)  # whether sums have registers to stay in
-    _, _, sizes = marks
-    seen = min(lk, index(i0 + index(SIDE))) if sizes[CAUSAL] else lk
+    kept[0], kept[1] = typed(-math.inf, scale), typed(0, scale)
+    stays, j0 = sizes[WIDTH] <= SIDE and q.itemsize == 4, index(0)  # whether sums have registers to stay in
+    seen = index(min(sizes[KEYS], signed(i0) + SIDE) if sizes[CAUSAL] else sizes[KEYS])
     while j0 < seen:
-        product(s, room, q, i0, m, k, j0, lk, depth, c, scale)
+        depth, c = of_queries(sizes)
+        product(s, room, q, i0, m, k, j0, index(sizes[KEYS]), depth, c, scale)
         spread(room, s)
         mark(room, i0, j0, marks, False)
-        powers(room, top, total, factor, shift)
-        c0 = index(0)
+        powers(room, kept, factor, shifts(q), totals(q))
+        (width, cv), c0 = of_values(sizes), index(0)
         while c0 < width:
-            if not kept:
+            if not stays:
                 if j0 == 0:
                     clear(acc)
                 else:
                     read(acc, y, i0, m, cv, c0, width)
             scale_rows(acc, factor)
-            weigh(acc, room, v, j0, lk, c0, width, cv)
-            if not kept:
+            weigh(acc, room, v, j0, index(sizes[KEYS]), c0, width, cv)
+            if not stays:
                 write(y, acc, i0, m, cv, c0, width)
             c0 = index(c0 + index(SIDE))
         j0 = index(j0 + index(SIDE))
-    g, h = mine()
+    (g, h), (begin, _) = mine(), team()
     for i in range(OWN):
-        all_of_it, row = team_sum(total[i], index(ACROSS)), index(i0 + index(OWN) * g + index(i))
+        top, total = from_lane(kept[0], index(begin + index(i))), from_lane(kept[1], index(begin + index(i)))
+        row, shift = index(i0 + index(OWN) * g + index(i)), typed(0, top) if top == typed(-math.inf, top) else top
         if h == 0 and row < m:
-            lse[index(row * heads)] = (typed(0, top[i]) if top[i] == q.dtype.type(-math.inf) else top[i]) + log(
-                all_of_it
-            )
-        factor[i] = typed(1, all_of_it) / all_of_it
-    c0 = index(0)
+            lse[index(row * index(sizes[HEADS]))] = shift + log(total)
+        factor[i] = typed(1, total) / total
+    (width, cv), c0 = of_values(sizes), index(0)
     while c0 < width:
-        if not kept:
+        if not stays:
             read(acc, y, i0, m, cv, c0, width)
         scale_rows(acc, factor)
         write(y, acc, i0, m, cv, c0, width)
@@ -157,17 +193,13 @@ def rows_of(y, lse, q, k, v, marks, scale, i0, m, numbers):
 def attention(y, lse, scratch, q, k, v, bias, mask, scale, tile, sizes):
     """y = softmax(q k' scale + bias) v of each head, lse the logarithm of a row's sum of powers. NaN where all of a row
     is masked. scratch is not used."""
-    heads, depth, width, lq, lk = sizes[HEADS], sizes[DEPTH], sizes[WIDTH], sizes[QUERIES], sizes[KEYS]
-    tiles = (lq + sizes[TILE] - 1) // sizes[TILE]
-    first, head, sample = tile % tiles * sizes[TILE], tile // tiles % heads, tile // (tiles * heads)
-    c, cv = heads * depth, heads * width
-    own_q, own_k = q[sample * lq * c + head * depth :], k[sample * lk * c + head * depth :]
-    own_y, own_v = y[sample * lq * cv + head * width :], v[sample * lk * cv + head * width :]
-    own_lse, marks = lse[sample * lq * heads + head :], hidden(bias, mask, sizes, sample, head)
-    numbers = index(depth), index(width), index(c), index(cv), index(heads), index(lk)
-    i0, m = index(first), index(min(first + sizes[TILE], lq))
+    first, head, sample = place(tile, sizes[QUERIES], sizes)
+    at_q, at_k, at_v, at_y, at_lse = begins(head, sample, sizes)
+    own_y, own_lse, own_q, own_k, own_v = y[at_y:], lse[at_lse:], q[at_q:], k[at_k:], v[at_v:]
+    marks = hidden(bias, mask, sizes, sample, head)
+    i0, m = index(first), index(min(first + sizes[TILE], sizes[QUERIES]))
     while i0 < m:
-        rows_of(own_y, own_lse, own_q, own_k, own_v, marks, scale, i0, m, numbers)
+        rows_of(own_y, own_lse, own_q, own_k, own_v, marks, scale, i0, m)
         i0 = index(i0 + index(SIDE))
 
 
@@ -199,10 +231,10 @@ def wipe(y, acc, i0, m, k, step):
 
 
 @kernel
-def weights(room, lse, heads, i0, j0, marks, turned):
+def weights(room, lse, i0, j0, sizes, turned):
     """Scores in memory become exp(score - lse); 0 beyond their edges."""
-    (g, h), (_, _, sizes), e, start = mine(), marks, index(0), own_place()
-    lq, lk = index(sizes[QUERIES]), index(sizes[KEYS])
+    (g, h), e, start = mine(), index(0), own_place()
+    lq, lk, heads = index(sizes[QUERIES]), index(sizes[KEYS]), index(sizes[HEADS])
     while e < some() * index(OWN):
         i, j = index(e % index(OWN)), index(e // index(OWN))
         row, column = index(i0 + index(OWN) * g + i), index(j0 + index(OWN) * h + j)
@@ -214,9 +246,10 @@ def weights(room, lse, heads, i0, j0, marks, turned):
 
 
 @kernel
-def shares(room, ds, delta, heads, i0, j0, lq, scale, turned):
+def shares(room, ds, delta, i0, j0, sizes, scale, turned):
     """Weights p in memory become the gradient of scores, p (ds - delta) scale."""
     (g, h), less, at = mine(), tops(ds), own_place()
+    lq, heads = index(sizes[QUERIES]), index(sizes[HEADS])
     first = index((j0 + index(OWN) * h) if turned else (i0 + index(OWN) * g))
     for i in range(OWN):
         less[i] = delta[index(min(index(first + index(i)), index(lq - index(1))) * heads)]
@@ -230,62 +263,57 @@ def shares(room, ds, delta, heads, i0, j0, lq, scale, turned):
 
 
 @kernel
-def gradients_of(room, dx, dv, own, others, own_b, others_b, lse, delta, marks, scale, rows, numbers, turned):
+def gradients_of(dx, dv, own, others, own_b, others_b, lse, delta, marks, scale, rows, turned):
     """Of 64 positions the gradients: of queries, past all keys; turned: of keys and values, past all queries. own and
     others are these, own_b and others_b dy and values, or values and dy."""
-    (depth, width, c, cv, heads, lq), (i0, m, j0, n) = numbers, rows
-    acc, fresh = sums(own), True
+    (i0, m, j0, n), sizes, room, acc, fresh = rows, marks[4], memory(own), sums(own), True
     if j0 >= n:
+        depth, c = of_queries(sizes)
         wipe(dx, acc, i0, m, depth, c)
         if turned:
+            width, cv = of_values(sizes)
             wipe(dv, acc, i0, m, width, cv)
     while j0 < n:
+        depth, c = of_queries(sizes)
         product(acc, room, own, i0, m, others, j0, n, depth, c, scale)
         spread(room, acc)
         mark(room, i0, j0, marks, turned)
-        weights(room, lse, heads, i0, j0, marks, turned)
+        weights(room, lse, i0, j0, sizes, turned)
+        width, cv = of_values(sizes)
         if turned:
             add(dv, acc, room, others_b, i0, m, j0, n, width, cv, fresh)
         product(acc, room, own_b, i0, m, others_b, j0, n, width, cv, typed(1, scale))
-        shares(room, acc, delta, heads, i0, j0, lq, scale, turned)
+        shares(room, acc, delta, i0, j0, sizes, scale, turned)
+        depth, c = of_queries(sizes)
         add(dx, acc, room, others, i0, m, j0, n, depth, c, fresh)
         fresh, j0 = False, index(j0 + index(SIDE))
+
+
+@kernel
+def one_side(dq, dk, dv, q, k, v, bias, mask, lse, delta, dy, scale, tile, sizes, turned):
+    """The gradients of a tile of queries; turned: of keys and values, or of all of them."""
+    which, count, n = sizes[WHICH], sizes[KEYS if turned else QUERIES], sizes[QUERIES if turned else KEYS]
+    first, head, sample = place(tile, sizes[KEYS if which == 2 else QUERIES], sizes)
+    at_q, at_k, at_v, at_y, at_lse = begins(head, sample, sizes)
+    dx, own, others = (dk[at_k:], k[at_k:], q[at_q:]) if turned else (dq[at_q:], q[at_q:], k[at_k:])
+    own_b, others_b = (v[at_v:], dy[at_y:]) if turned else (dy[at_y:], v[at_v:])
+    own_dv, own_lse, own_delta = dv[at_v if turned else 0 :], lse[at_lse:], delta[at_lse:]
+    marks, every = hidden(bias, mask, sizes, sample, head), turned and which == 3
+    i0, m = index(0 if every else first), index(count if every else min(first + sizes[TILE], count))
+    while i0 < m:
+        seen = min(n, signed(i0) + SIDE) if sizes[CAUSAL] and not turned else n
+        rows = i0, m, i0 if sizes[CAUSAL] and turned else index(0), index(seen)
+        gradients_of(dx, own_dv, own, others, own_b, others_b, own_lse, own_delta, marks, scale, rows, turned)
+        i0 = index(i0 + index(SIDE))
 
 
 @kernel
 def attention_grad(dq, dk, dv, scratch, q, k, v, bias, mask, lse, delta, dy, scale, tile, sizes):
     """From what comes to y, and delta, a row's sum of dy * y less what comes to lse: p = exp(scores - lse),
     ds = p (dy v' - delta), dq = ds k scale, dk = ds' q scale, dv = p' dy. scratch is not used."""
-    heads, depth, width, lq, lk = sizes[HEADS], sizes[DEPTH], sizes[WIDTH], sizes[QUERIES], sizes[KEYS]
-    which, c, cv = sizes[WHICH], heads * depth, heads * width
-    tiles = ((lk if which == 2 else lq) + sizes[TILE] - 1) // sizes[TILE]
-    first, head, sample = tile % tiles * sizes[TILE], tile // tiles % heads, tile // (tiles * heads)
-    at_q, at_k, at_lse = sample * lq * c + head * depth, sample * lk * c + head * depth, sample * lq * heads + head
-    at_y, at_v = sample * lq * cv + head * width, sample * lk * cv + head * width
-    own_q, own_k, own_v, own_dy = q[at_q:], k[at_k:], v[at_v:], dy[at_y:]
-    own_dq, own_dk, own_dv = (
-        dq[at_q if which & 1 else 0 :],
-        dk[at_k if which & 2 else 0 :],
-        dv[at_v if which & 2 else 0 :],
-    )
-    own_lse, own_delta, marks = lse[at_lse:], delta[at_lse:], hidden(bias, mask, sizes, sample, head)
-    room, numbers, turned = (
-        memory(q),
-        (index(depth), index(width), index(c), index(cv), index(heads), index(lq)),
-        which == 2,
-    )
+    turned = sizes[WHICH] == 2
     while True:
-        dx, own, others = (own_dk, own_k, own_q) if turned else (own_dq, own_q, own_k)
-        own_b, others_b = (own_v, own_dy) if turned else (own_dy, own_v)
-        i0, count = index(0 if turned and which == 3 else first), lk if turned else lq
-        m, n = index(count if turned and which == 3 else min(first + sizes[TILE], count)), lq if turned else lk
-        while i0 < m:
-            seen = min(n, signed(i0) + SIDE) if sizes[CAUSAL] and not turned else n
-            rows = i0, m, i0 if sizes[CAUSAL] and turned else index(0), index(seen)
-            gradients_of(
-                room, dx, own_dv, own, others, own_b, others_b, own_lse, own_delta, marks, scale, rows, numbers, turned
-            )  # fmt: skip
-            i0 = index(i0 + index(SIDE))
-        if turned or which != 3:
+        one_side(dq, dk, dv, q, k, v, bias, mask, lse, delta, dy, scale, tile, sizes, turned)
+        if turned or sizes[WHICH] != 3:
             break
         turned = True

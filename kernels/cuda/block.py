@@ -1,7 +1,22 @@
 """Products of a block of threads with SIDE x SIDE results, of which a thread has four by four in registers; what is
 multiplied lies in the block's memory in rows of SIDE numbers. Attention is made of them."""
 
-from .jit import aligned, barrier, fma, from_partner, index, int32, kernel, load4, local, scalar, shared, store4, thread
+from .jit import (
+    aligned,
+    barrier,
+    fma,
+    from_partner,
+    index,
+    int32,
+    kernel,
+    load4,
+    local,
+    scalar,
+    shared,
+    store4,
+    thread,
+    threads,
+)
 
 SIDE, OWN, AT_ONCE = 64, 4, 16  # positions of a block, of a thread; channels, or positions, of a step of a product
 ACROSS = SIDE // OWN  # threads that share rows
@@ -127,7 +142,33 @@ def make_multiply(count):
     return multiply
 
 
-multiply = make_multiply(AT_ONCE)
+multiply_at_once, multiply_four = make_multiply(AT_ONCE), make_multiply(4)
+
+
+@kernel
+def some():
+    """OWN, but the compiler does not know: it would unroll loops to there, and run out of registers."""
+    return index(threads() // index(SIDE))
+
+
+@kernel
+def ahead(acc):
+    """Whether numbers are on their way while those before them are worked on: of float64 there are no registers for
+    both."""
+    return acc.itemsize == 4
+
+
+@kernel
+def multiply(acc, room, a, g, b, h, xs, ys):
+    """AT_ONCE rows; of float64 four by four, or the compiler would load too many ahead."""
+    if ahead(acc):
+        multiply_at_once(acc, room, a, g, b, h, xs, ys)
+    else:
+        s, fours = index(0), some() * index(AT_ONCE // 4 // OWN)
+        while s < fours:
+            down, turned = index(s * index(4 * SIDE)), index(s << 1)
+            multiply_four(acc, room, index(a + down), index(g ^ turned), index(b + down), index(h ^ turned), xs, ys)
+            s = index(s + index(1))
 
 
 @kernel
@@ -144,14 +185,19 @@ def product(acc, room, a, i0, m, b, j0, n, k, step, scale):
     i, j, c, done = index(i0 + row), index(j0 + row), index(four * index(4)), index(0)
     first, second, va, vb = index(WEIGHTS), index(WEIGHTS + STEP), next_a(acc), next_b(acc)
     clear(acc)
-    va[0], va[1], va[2], va[3] = take(a, i, m, step, c, k, side_a)
-    vb[0], vb[1], vb[2], vb[3] = take(b, j, n, step, c, k, side_b)
+    if ahead(acc):
+        va[0], va[1], va[2], va[3] = take(a, i, m, step, c, k, side_a)
+        vb[0], vb[1], vb[2], vb[3] = take(b, j, n, step, c, k, side_b)
     while done < k:
+        if not ahead(acc):
+            va[0], va[1], va[2], va[3] = take(a, i, m, step, c, k, side_a)
         lay_along(room, first, row, four, va[0] * scale, va[1] * scale, va[2] * scale, va[3] * scale)
+        if not ahead(acc):
+            vb[0], vb[1], vb[2], vb[3] = take(b, j, n, step, c, k, side_b)
         lay_along(room, second, row, four, vb[0], vb[1], vb[2], vb[3])
         barrier()
         done, c = index(done + index(AT_ONCE)), index(c + index(AT_ONCE))
-        if done < k:  # on their way while these are worked on
+        if ahead(acc) and done < k:
             va[0], va[1], va[2], va[3] = take(a, i, m, step, c, k, side_a)
             vb[0], vb[1], vb[2], vb[3] = take(b, j, n, step, c, k, side_b)
         multiply(acc, room, first, g, second, h, some_a(acc), some_b(acc))
@@ -164,13 +210,16 @@ def weigh(acc, room, b, j0, n, c0, k, step):
     (g, h), side, v = mine(), on_side(b, step), next_b(acc)
     i, c = index(j0 + g), index(c0 + index(4) * h)
     first, done, count = index(WEIGHTS), index(0), min(index(SIDE), index(n - j0))
-    v[0], v[1], v[2], v[3] = take(b, i, n, step, c, k, side)
+    if ahead(acc):
+        v[0], v[1], v[2], v[3] = take(b, i, n, step, c, k, side)
     while done < count:
+        if not ahead(acc):
+            v[0], v[1], v[2], v[3] = take(b, i, n, step, c, k, side)
         lay_across(room, first, g, h, v[0], v[1], v[2], v[3])
         barrier()
         here = done
         done, i = index(done + index(AT_ONCE)), index(i + index(AT_ONCE))
-        if done < count:
+        if ahead(acc) and done < count:
             v[0], v[1], v[2], v[3] = take(b, i, n, step, c, k, side)
         turned = index(g ^ turn(here // index(4)))
         multiply(acc, room, index(here * index(SIDE)), turned, first, h, some_a(acc), some_b(acc))

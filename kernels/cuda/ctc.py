@@ -134,6 +134,16 @@ def within(x, most):
 
 
 @kernel
+def sample(r, work, labels, counts, times, length, places):
+    """Of sample r: times and labels that count, its labels, how many states, its first row, its memory, two rows of
+    that."""
+    count, room = within(counts[r], labels.shape[1]), work[r]
+    size = index(index(2) * count + index(1))
+    old, new = rows_of(room, index(length + index(2) * places), size)
+    return within(times[r], length), count, labels[r], size, index(r * length), room, old, new
+
+
+@kernel
 def loss(loss, bad, work, x, labels, counts, times, blank):
     """loss[r] = -log of the probability of labels[r, :counts[r]] by the first times[r] rows of its logits x(n t, c).
 
@@ -142,9 +152,7 @@ def loss(loss, bad, work, x, labels, counts, times, blank):
     n, width = labels.shape
     length, places, r = index(x.shape[0] // n), index(2 * width + 3), part()
     while r < n:
-        taken, count, own, room = within(times[r], length), within(counts[r], width), labels[r], work[r]
-        size, first = index(index(2) * count + index(1)), index(r * length)
-        old, new = rows_of(room, index(length + index(2) * places), size)
+        taken, count, own, size, first, room, old, new = sample(r, work, labels, counts, times, length, places)
         found = is_wrong(own, count, x.shape[1], blank)
         fill_norms(room, x, first, taken)
         barrier()
@@ -266,9 +274,7 @@ def grad(dx, work, x, labels, counts, times, dloss, blank):
     n, width = labels.shape
     length, places, r = index(x.shape[0] // n), index(2 * width + 3), part()
     while r < n:
-        taken, count, own, room = within(times[r], length), within(counts[r], width), labels[r], work[r]
-        size, first = index(index(2) * count + index(1)), index(r * length)
-        old, new = rows_of(room, index(length + index(2) * places), size)
+        taken, count, own, size, first, room, old, new = sample(r, work, labels, counts, times, length, places)
         links, kept = room[length:], room[index(length + index(4) * places) :]
         chain(links, own, count)
         fill_norms(room, x, first, taken)

@@ -1,13 +1,8 @@
 """Moves elements of any type: kernels/cpu/move.py on a GPU. A thread has some elements of the result."""
 
+from .check import clamped
 from .jit import index as u32
 from .jit import kernel, rank, ranks
-
-
-@kernel
-def clamped(i, size):
-    """The index, moved into range: what a check reports must not be followed meanwhile."""
-    return min(max(i, 0), size - 1)
 
 
 @kernel

@@ -35,28 +35,45 @@ def advance(words, count):
         words[1] += words.dtype.type(count)
 
 
+def each_word(one):
+    """A function of y and more: one(y, i, made, more) by some thread for each element i and the word made for it."""
+
+    @kernel
+    def go(y, words, start, draw, more):
+        n = rank()
+        while n < blocks(start, y.size):
+            made = block_of(words, start, draw, n)
+            for j in range(4):
+                i = place(n, j, start)
+                if 0 <= i < y.size:
+                    one(y, i, made[j], more)
+            n = index(n + ranks())
+
+    return go
+
+
+@each_word
+@kernel
+def drop(y, i, made, more):
+    x, threshold, scale = more
+    y[i] = x[i] * (scale if signed(made) >= threshold else typed(0, scale))
+
+
+@each_word
+@kernel
+def draw_one(y, i, made, more):
+    step, centre, lowest, highest = more
+    value = fma(typed(int32(made), step), step, centre)
+    y[i] = typed(scalar.maximum(scalar.minimum(value, highest), lowest), y[0])
+
+
 @kernel
 def dropout(y, x, words, start, draw, threshold, scale):
     """y = x * scale where an element's word is threshold or more, else x * 0; start: the number of the first."""
-    n = rank()
-    while n < blocks(start, y.size):
-        made = block_of(words, start, draw, n)
-        for j in range(4):
-            i = place(n, j, start)
-            if 0 <= i < y.size:
-                y[i] = x[i] * (scale if signed(made[j]) >= threshold else typed(0, scale))
-        n = index(n + ranks())
+    drop(y, words, start, draw, (x, threshold, scale))
 
 
 @kernel
 def uniform(y, words, start, draw, step, centre, lowest, highest):
     """y = centre + step * an element's word, taken with its sign, from lowest to highest; all float64."""
-    n = rank()
-    while n < blocks(start, y.size):
-        made = block_of(words, start, draw, n)
-        for j in range(4):
-            i = place(n, j, start)
-            if 0 <= i < y.size:
-                value = fma(typed(int32(made[j]), step), step, centre)
-                y[i] = typed(scalar.maximum(scalar.minimum(value, highest), lowest), y[0])
-        n = index(n + ranks())
+    draw_one(y, words, start, draw, (step, centre, lowest, highest))

@@ -1,4 +1,9 @@
-"""GPUs that are not there, in the place of those that may be."""
+"""GPUs that are not there, in the place of those that may be; what was simulated goes into the folder
+NUMBAFLUX_SIMULATED, for tests/cuda/covered.py."""
+
+import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +22,10 @@ def gpus(monkeypatch):
     monkeypatch.setattr(device, "why_not", lambda: "")
     monkeypatch.setattr(device, "gpu", lambda number=0: made[number])
     return made
+
+
+def pytest_sessionfinish() -> None:
+    folder = os.environ.get("NUMBAFLUX_SIMULATED")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{os.getpid()}.json").write_text(json.dumps(sorted(simulator.RAN)))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.needs import missing
 from tests.sources import ROOT
@@ -32,13 +33,24 @@ def _said(name: str, *arguments: str) -> str:
     return subprocess.run([tool(name), *arguments], capture_output=True, text=True, check=True).stdout
 
 
-@dataclass(frozen=True)
-class MachineCode:
-    """One kernel: registers of a thread, bytes of its stack and of its block's memory; its instructions in order."""
+class Usage(NamedTuple):
+    """What a kernel takes: registers of a thread, bytes of its stack and of its block's memory."""
 
     registers: int
     stack: int
     shared: int
+
+
+def usage(path: Path, reserved: int) -> Usage:
+    """reserved: bytes of shared memory that the GPU keeps for itself and that the tool counts."""
+    found = {k: int(v) for k, v in re.findall(r"(REG|STACK|SHARED):(\d+)", _said("cuobjdump", "-res-usage", str(path)))}
+    return Usage(found["REG"], found["STACK"], max(0, found["SHARED"] - reserved))
+
+
+@dataclass(frozen=True)
+class MachineCode:
+    """The instructions of one kernel in order."""
+
     instructions: tuple[str, ...]
     loops: tuple[tuple[int, int], ...]  # first and last instruction
 
@@ -70,9 +82,7 @@ class MachineCode:
         return max(shares)
 
 
-def machine_code(path: Path, reserved: int) -> MachineCode:
-    """reserved: bytes of shared memory that the GPU keeps for itself and that the tool counts."""
-    usage = {k: int(v) for k, v in re.findall(r"(REG|STACK|SHARED):(\d+)", _said("cuobjdump", "-res-usage", str(path)))}
+def machine_code(path: Path) -> MachineCode:
     text = _said("nvdisasm", "-c", str(path))
     places = {int(m[1], 16): i for i, m in enumerate(INSTRUCTION.finditer(text))}
     labels = {}
@@ -85,6 +95,4 @@ def machine_code(path: Path, reserved: int) -> MachineCode:
         target = re.search(r"\.L_x_\d+", m[3]) if m[2].startswith("BRA") else None
         if target and labels.get(target[0], i + 1) < i:  # the last line of all code is a jump to itself
             loops.append((labels[target[0]], i))
-    return MachineCode(
-        usage["REG"], usage["STACK"], max(0, usage["SHARED"] - reserved), tuple(instructions), tuple(loops)
-    )
+    return MachineCode(tuple(instructions), tuple(loops))

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from functools import cache, cached_property
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from numbaflux.kernels.jit import fma as fused
 
 DOOR = "numbaflux.kernels.cuda.jit"
 ORDERS = ("forward", "backward", "shuffled")
+FLOATS = (np.float32, np.float64)
 STAND_INS = "index kernel inlined signed word".split()  # what is Python's own here; all else is a function of this file
 
 
@@ -35,14 +37,26 @@ class SimulatorError(Exception):
 # ------------------------------------------------------------------------------------------------------- one block
 
 
+_get, _set = np.ndarray.__getitem__, np.ndarray.__setitem__
+
+
 class Checked(np.ndarray):
-    """An array whose indices must not be negative."""
+    """An array whose indices must not be negative. Kernels spend most of their time here: hence no super()."""
 
     def __getitem__(self, at: Any) -> Any:
-        return super().__getitem__(_right(at))
+        return _get(self, at if type(at) is int and at >= 0 else _right(at))
 
     def __setitem__(self, at: Any, value: Any) -> None:
-        super().__setitem__(_right(at), value)
+        _set(self, at if type(at) is int and at >= 0 else _right(at), value)
+
+    @cached_property
+    def address(self) -> int:
+        return self.ctypes.data
+
+    @cached_property
+    def plain(self) -> np.ndarray:
+        """The same memory, one element after the other, unchecked."""
+        return self.view(np.ndarray).reshape(-1)
 
 
 def _right(at: Any) -> Any:
@@ -52,12 +66,20 @@ def _right(at: Any) -> Any:
     return at
 
 
+Place = tuple[CodeType, int]  # a function, and an instruction of it
+
+
+def _line(place: Place) -> str:
+    code, at = place
+    return f"{code.co_name}:{list(code.co_positions())[at // 2][0]}"
+
+
 class Thread(greenlet):
     """A thread of a block, which stops at what it waits for."""
 
     number: int
     block: "Block"
-    waits: tuple[str, Any, Any] | None = None  # for whom, at which line, what it brings
+    waits: tuple[str, Place, Any] | None = None  # for whom, at which place, what it brings
     found: dict[int, Any]  # what each thread brought
 
 
@@ -94,27 +116,35 @@ class Block:
 
     def _let_go(self, alive: list[Thread]) -> None:
         """Let those go on whose barrier all have reached."""
-        groups = [[t for t in alive if t.number // WARP == w] for w in range(-(-self.threads // WARP))]
-        waiting = [[t for t in g if t.waits and t.waits[0] == "warp"] for g in groups]
-        ready = [w for g, w in zip(groups, waiting, strict=True) if w and len(w) == len(g)]
-        if all(t.waits and t.waits[0] == "block" for t in alive):
+        warps: dict[int, list[Thread]] = {}
+        for t in alive:
+            warps.setdefault(t.number // WARP, []).append(t)
+        ready = [w for w in warps.values() if all(t.waits and t.waits[0] == "warp" for t in w)]
+        if not ready and all(t.waits and t.waits[0] == "block" for t in alive):
             ready = [alive]
         if not ready:
             raise SimulatorError("threads wait for each other at different places")
         for together in ready:
             whole = self.threads if together is alive else min(WARP, self.threads - together[0].number // WARP * WARP)
-            lines = {t.waits[1] for t in together if t.waits}
-            if len(together) < whole or len(lines) > 1:
-                raise SimulatorError(f"{len(together)} of {whole} threads wait at {sorted(lines)}")
+            places = {t.waits[1] for t in together if t.waits}
+            if len(together) < whole or len(places) > 1:
+                raise SimulatorError(f"{len(together)} of {whole} threads wait at {sorted(map(_line, places))}")
             brought = {t.number % WARP if together is not alive else t.number: t.waits[2] for t in together if t.waits}
             for t in together:
                 t.found, t.waits = brought, None
+
+
+RAN: set[tuple[str, str, str]] = set()  # kernel, dtype, order: for tests/cuda/covered.py
+_names: dict[Callable[..., None], str] = {}
 
 
 def simulate(
     kernel: Callable[..., None], args: Sequence[Any], threads: int, parts: int, order: str = "forward"
 ) -> None:
     """kernel(*args) for one tile, by so many blocks of so many threads."""
+    if kernel in _names:
+        kinds = [a.dtype.name for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+        RAN.add((_names[kernel], kinds[0] if kinds else "", order))
     given = [a.view(Checked) if isinstance(a, np.ndarray) else a for a in args]
     numbers = range(parts)[::-1] if order == "backward" else range(parts)
     with np.errstate(all="ignore"):
@@ -132,7 +162,9 @@ def run_entry(kernel: str, codes: Sequence[str], args: Sequence[Any], order: str
 def find(kernel: str) -> Callable[..., None]:
     """The function of kernels/cuda by the name that entries have, as plain Python."""
     module, _, name = kernel.rpartition(".")
-    return getattr(importlib.import_module(f"numbaflux.kernels.cuda.{module}"), name)
+    function = getattr(importlib.import_module(f"numbaflux.kernels.cuda.{module}"), name)
+    _names[function] = kernel
+    return function
 
 
 def install() -> None:
@@ -163,8 +195,7 @@ def index(i: Any) -> int:
     return int(i)
 
 
-def _me() -> Thread:
-    return getcurrent()  # type: ignore[return-value]
+_me: Callable[[], Any] = getcurrent  # the Thread
 
 
 def thread() -> int:
@@ -189,13 +220,14 @@ def rank() -> int:
 
 
 def ranks() -> int:
-    return _me().block.parts * _me().block.threads
+    block = _me().block
+    return block.parts * block.threads
 
 
 def _wait(whom: str, value: Any = None) -> dict[int, Any]:
     """Stop until all of the block or of the warp have come here."""
     me, frame = _me(), sys._getframe(2)
-    me.waits = whom, f"{frame.f_code.co_name}:{frame.f_lineno}", value
+    me.waits = whom, (frame.f_code, frame.f_lasti), value
     me.parent.switch()
     return me.found
 
@@ -219,9 +251,13 @@ def _nothing(count: int, dtype: np.dtype[Any]) -> np.ndarray:
     return room[skip : skip + count * dtype.itemsize].view(dtype).view(Checked)
 
 
+def _kind(x: Any) -> np.dtype[Any]:
+    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+
+
 def shared(count: int) -> Callable[[Any], np.ndarray]:
     def make(x: Any) -> np.ndarray:
-        memory, kind = _me().block.memory, np.asarray(x).dtype
+        memory, kind = _me().block.memory, _kind(x)
         if (id(make), kind) not in memory:
             memory[id(make), kind] = _nothing(count, kind)
         return memory[id(make), kind]
@@ -230,41 +266,43 @@ def shared(count: int) -> Callable[[Any], np.ndarray]:
 
 
 def local(count: int) -> Callable[[Any], np.ndarray]:
-    return lambda x: _nothing(count, np.asarray(x).dtype).view(np.ndarray)  # indices are known: faster unchecked
+    nothing = cache(lambda kind: np.array(_nothing(count, kind)))  # indices are known: faster unchecked
+    return lambda x: nothing(_kind(x)).copy()
 
 
 def flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1)
 
 
-def aligned(x: np.ndarray) -> bool:
-    return x.ctypes.data % 16 == 0
+def aligned(x: Checked) -> bool:
+    return x.address % 16 == 0
 
 
-def _vector(x: np.ndarray, i: Any, count: int = 4) -> slice:
+def _vector(x: Checked, i: int, count: int = 4) -> slice:
     size = min(16, count * x.itemsize)
-    if (x.ctypes.data + int(i) * x.itemsize) % size or not 0 <= i <= x.size - count:
+    if (x.address + i * x.itemsize) % size or not 0 <= i <= x.size - count:
         raise SimulatorError(f"the vector at {i} of {x.size} is not on {size} bytes, or not inside")
-    return slice(int(i), int(i) + count)
+    return slice(i, i + count)
 
 
-def load4(x: np.ndarray, i: Any) -> tuple[Any, ...]:
-    return tuple(x.reshape(-1)[_vector(x, i)])
+def load4(x: Checked, i: int) -> tuple[Any, ...]:
+    return tuple(x.plain[_vector(x, i)])
 
 
-def load2(x: np.ndarray, i: Any) -> tuple[Any, ...]:
-    return tuple(x.reshape(-1)[_vector(x, i, 2)])
+def load2(x: Checked, i: int) -> tuple[Any, ...]:
+    return tuple(x.plain[_vector(x, i, 2)])
 
 
-def store4(x: np.ndarray, i: Any, a: Any, b: Any, c: Any, d: Any) -> None:
-    x.reshape(-1)[_vector(x, i)] = a, b, c, d
+def store4(x: Checked, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
+    x.plain[_vector(x, i)] = a, b, c, d
 
 
 def fma(x: Any, y: Any, z: Any) -> Any:
     """Rounded once, as the CPU does it."""
-    if x.dtype != y.dtype or x.dtype != z.dtype:
-        raise SimulatorError(f"fma of {x.dtype}, {y.dtype}, {z.dtype}")
-    return x.dtype.type(_fma(x, y, z))
+    kind = type(x)
+    if type(y) is not kind or type(z) is not kind:
+        raise SimulatorError(f"fma of {kind.__name__}, {type(y).__name__}, {type(z).__name__}")
+    return kind(_fma(x, y, z))
 
 
 @njit  # type: ignore[untyped-decorator]
@@ -349,9 +387,11 @@ def _compiled(module: str) -> SimpleNamespace:
 
 def _one_type(f: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
-        kind = next(a.dtype for a in args if isinstance(a, np.floating)).type
-        y = f(*map(kind, args))
-        return tuple(map(kind, y)) if isinstance(y, tuple) else kind(y)
+        kind = type(args[0])
+        if kind not in FLOATS:
+            kind = next(type(a) for a in args if type(a) in FLOATS)
+        y = f(*[a if type(a) is kind else kind(a) for a in args])
+        return tuple(map(kind, y)) if type(y) is tuple else kind(y)
 
     return call
 

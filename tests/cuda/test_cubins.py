@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from numbaflux import warm
+from numbaflux.build import Signature
 from numbaflux.kernels.cuda.launch import variants
+from numbaflux.native import pool
 from numbaflux.objects import unpack
-from tests.cuda.machine_code import PYTHON, WHERE, MachineCode, machine_code
+from tests.cuda.kernels import ASKED, VARIANTS
+from tests.cuda.machine_code import PYTHON, WHERE, MachineCode, Usage, machine_code, usage
 from tests.needs import missing
 from tests.sources import ROOT
 
 GENERATIONS = {(8, 0): 0, (9, 0): 1024}  # bytes of shared memory that each keeps for itself
-BATCH = 24  # entries that one process compiles
-# Modules, and kernels, that a GPU has no use for: what runs tiles, files, images in lanes.
-WITHOUT = ("runner", "sha256", "lanes", "conv.conv_images", "conv.conv_images_grad_w")
+NEWEST = max(GENERATIONS)
+BATCH = 48  # that one process compiles
 # Kernels on float32 that go through their elements in float64.
 DOUBLES = {
     "elementwise.cast": "from float64 too",
@@ -39,26 +40,35 @@ PLAIN = {
 }
 
 
+def generations(kernel: str, signature: Signature, others: list[Signature]) -> list[tuple[int, int]]:
+    """For which an entry is compiled. Beside float32, float64 takes more registers and memory, which shows in one
+    generation; and where a thread has a few numbers at a time, not even there."""
+    if not signature[0].startswith("f8") or all(other[0].startswith("f8") for other in others):
+        return [*GENERATIONS]
+    return [] if kernel.startswith(VECTORS) else [NEWEST]
+
+
 def wanted() -> dict[str, list[object]]:
-    """Name -> what to build; of every entry of the registry and the rules, and of each generation."""
-    found = {}
-    for module, function, signature in warm.entries().values():
-        folder, _, name = module.rpartition(".")
-        if folder == "cpu" and not {name, f"{name}.{function}"} & {*WITHOUT}:
-            for kernel, threads in variants(f"{name}.{function}", signature):
-                for generation in GENERATIONS:
-                    text = f"{kernel} {' '.join(signature)} sm_{generation[0]}{generation[1]}"
-                    found[text] = [kernel, signature, threads, generation]
-    return found
+    """Name -> what to build: all kernels that the registry and the rules ask for, next to each other what takes from
+    the same file."""
+    return {
+        f"{kernel} {' '.join(signature)} sm_{generation[0]}{generation[1]}": [kernel, signature, threads, generation]
+        for name, signatures in ASKED.items()
+        for signature in signatures
+        for kernel, threads in variants(name, signature)
+        for generation in generations(kernel, signature, signatures)
+    }
 
 
 WANTED = wanted()
+# What is looked for in the instructions, is looked for in float32 (or booleans), for one generation.
+TAKEN_APART = [name for name, (_, codes, _, of) in WANTED.items() if of == NEWEST and not codes[0].startswith("f8")]
 
 
 def compiled(share: list[list[object]]) -> list[bytes]:
     """The cubins of some entries, from a process that has numba-cuda."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")} | {"PYTHONPATH": str(ROOT)}
-    command = [PYTHON if PYTHON.exists() else missing(WHERE), "-P", "-m", "numbaflux.cubin"]
+    command = [PYTHON if PYTHON.exists() else missing(WHERE), "-P", "-m", "tests.cuda.build_cubins"]
     done = subprocess.run(command, input=json.dumps(share).encode(), env=env, capture_output=True, check=False)
     made = unpack(done.stdout)
     assert made is not None, done.stderr.decode()[-3000:]
@@ -66,32 +76,42 @@ def compiled(share: list[list[object]]) -> list[bytes]:
 
 
 @pytest.fixture(scope="session")
-def codes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MachineCode]:
-    """The machine code of all, by name: compiled by several processes."""
+def cubins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All as files, by name: compiled by several processes."""
     folder, names = tmp_path_factory.mktemp("cubins"), list(WANTED)
     shares = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
+    paths = {name: folder / f"{i}.cubin" for i, name in enumerate(names)}
 
-    def do(share: list[str]) -> dict[str, MachineCode]:
-        found = {}
+    def do(share: list[str]) -> None:
         for name, code in zip(share, compiled([WANTED[n] for n in share]), strict=True):
-            path = Path(folder / f"{names.index(name)}.cubin")
-            path.write_bytes(code)
-            found[name] = machine_code(path, GENERATIONS[tuple(WANTED[name][3])])
-        return found
+            paths[name].write_bytes(code)
 
-    with ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
-        return {name: code for part in pool.map(do, shares) for name, code in part.items()}
+    with ThreadPoolExecutor(pool().allowed) as workers:
+        list(workers.map(do, shares))
+    return paths
+
+
+@pytest.fixture(scope="session")
+def codes(cubins: dict[str, Path]) -> dict[str, MachineCode]:
+    with ThreadPoolExecutor(pool().allowed) as workers:
+        return dict(zip(TAKEN_APART, workers.map(lambda name: machine_code(cubins[name]), TAKEN_APART), strict=True))
 
 
 @pytest.mark.parametrize("name", WANTED)
-def test_machine_code(codes, name):
-    code, signature = codes[name], WANTED[name][1]
-    assert code.spills == 0 and code.stack == 0
-    assert code.registers <= 128
-    assert code.shared <= 48 * 1024
-    kernel = str(WANTED[name][0])
+def test_usage(cubins, name):
+    """A number that had no register would be in the stack."""
+    found: Usage = usage(cubins[name], GENERATIONS[WANTED[name][3]])
+    assert found.stack == 0
+    assert found.registers <= 128
+    assert found.shared <= 48 * 1024
+
+
+@pytest.mark.parametrize("name", TAKEN_APART)
+def test_instructions(codes, name):
+    code, (kernel, signature, *_) = codes[name], WANTED[name]
     module, _, function = kernel.partition(".")
-    if not signature[0].startswith("f8") and kernel not in DOUBLES:
+    assert code.spills == 0
+    if kernel not in DOUBLES:
         assert code.repeated_doubles == 0
     if module in VECTORS and function not in PLAIN.get(module, ()):
         assert code.count("LDG.E.128") > 0 or function == "fill"
@@ -102,3 +122,8 @@ def test_machine_code(codes, name):
         instruction, wide = TENSOR[kernel]
         assert code.count(instruction) == 5 * wide  # in three loops, and behind two of them
         assert code.share() >= 0.17 and code.count("LDG.E.128") > 0 and code.count("STG.E.128") > 0
+
+
+def test_every_kernel_is_compiled_for_both_generations():
+    found = {(kernel, generation) for kernel, _, _, generation in WANTED.values()}
+    assert found == {(kernel, generation) for kernel in VARIANTS for generation in GENERATIONS}

@@ -10,7 +10,8 @@ from tests import entries
 from tests.cuda import simulator
 from tests.cuda.entries import again
 
-globals().update(again("tests/kernels/cpu/test_dense.py"))
+LARGE = ("test_value", "test_forward_by_rows")  # EDGES has as much of a tile, and takes seconds
+globals().update(again("tests/kernels/cpu/test_dense.py", leave=LARGE))
 orders = cycle(simulator.ORDERS)
 EDGES = [  # a little depth: what threads do besides is the same for each step of it
     *(("_large", np.float32, m, n, 3) for m, n in ((127, 65), (128, 4), (1, 128))),
