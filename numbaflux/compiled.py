@@ -19,18 +19,7 @@ from .kernels.cuda.launch import FLOAT32, PRODUCTS
 from .lowering import CPU, GPU, Array, Buf, Num, Storage, Target, argument, cut, samples, whole
 from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
 from .optim.state import OptState
-from .program import (
-    Program,
-    abstract,
-    arguments,
-    changed,
-    flat_results,
-    gpu_for,
-    kept_arrays,
-    lifted,
-    plan_for,
-    same_tape,
-)
+from .program import Program, abstract, arguments, changed, flat_results, gpu_for, lifted, plan_for, same_tape
 from .run import array_of
 from .session import Session
 from .trace import Value, new_level, tape
@@ -145,7 +134,7 @@ class Predictor(Planned):
         differs = same_tape(one, two)
         expect(not differs, "compile", "f", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        self.gpu, fresh = gpu_for("compile", one, two, kept_arrays(owner.f, session), arrays)
+        self.gpu, fresh = gpu_for(owner.f, session, one, two, arrays)
         self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
         program = Program(owner.runs_on(self.gpu))
         self.specs = [v.spec for v in outs]
@@ -224,8 +213,7 @@ class StepProgram(Planned):
         differs = same_tape(one, again)
         expect(not differs, "compile", "loss", "the same at each call", f"a change in {differs}",
                "use nf.Scalar for a number that changes, an argument for an array", PlanError)  # fmt: skip
-        kept = kept_arrays(owner.model, session)
-        self.gpu, fresh = gpu_for("compile", one, again, kept, arrays)
+        self.gpu, fresh = gpu_for(owner.model, session, one, again, arrays)
         self.new = np.empty if self.gpu is None else partial(managed.empty, gpu=self.gpu)
         program = self.keep = Program(owner.runs_on(self.gpu))
         trained = [(v, s, leaf) for v, s, leaf in params if not s.frozen]

@@ -25,15 +25,16 @@ ALIASES = {CHECKPOINT, COPY, HOOK, LATE, RESHAPE, STOP}
 
 
 def gpu_for(
-    where: str, one: list[Call], two: list[Call], kept: dict[str, np.ndarray], given: list[np.ndarray]
+    f: Any, session: Session, one: list[Call], two: list[Call], given: list[np.ndarray]
 ) -> tuple[Any, set[int]]:
     """The GPU (None: the CPU) of a function that was traced twice, and ids of the arrays that it makes anew each time.
 
-    kept: arrays of its model by path. Where it keeps floating arrays they say it, and arguments are taken there; else
+    f: the function, or its model. Where it keeps floating arrays they say it, and arguments are taken there; else
     arguments do. Raises DeviceError where they are not on one device.
     """
     if not managed.used:
         return None, set()
+    kept = {f"a buffer of shape {array.shape}": array for array, _ in session.changes.values()} | arrays(f)
     first, second = ({id(a): a for a in _held(calls)} for calls in (one, two))
     fresh = first.keys() - second.keys()
     paths = {id(a): path for path, a in kept.items()}
@@ -41,21 +42,15 @@ def gpu_for(
     names = {key: paths.get(key, f"an array of shape {a.shape} that the function uses") for key, a in lasting.items()}
     arguments = [(f"argument {i}", a) for i, a in enumerate(given)]
     own = [(names[key], a) for key, a in lasting.items()]
-    if managed.common(where, own) is not None:
+    if managed.common("compile", own) is not None:
         arguments = [(name, a) for name, a in arguments if managed.gpu_of(a) is not None]
-    return managed.common(where, own + arguments), fresh
+    return managed.common("compile", own + arguments), fresh
 
 
 def _held(calls: list[Call]) -> list[np.ndarray]:
     """The arrays that calls take."""
     held = [x.memory if isinstance(x, Value) else x for call in calls for x in call.inputs]
     return [a for a in held if isinstance(a, np.ndarray)]
-
-
-def kept_arrays(f: Any, session: Session) -> dict[str, np.ndarray]:
-    """The arrays of a model by path (of a function: none), and those that a run of it changes."""
-    found = {f"a buffer of shape {array.shape}": array for array, _ in session.changes.values()}
-    return (found | arrays(f)) if managed.used else {}
 
 
 def plan_for(gpu: Any, build: Build, reads: tuple[Buf, ...] = ()) -> Any:
