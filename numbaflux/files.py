@@ -11,6 +11,18 @@ from typing import BinaryIO
 from .op import FileFormatError, expect
 
 
+def nameable(name: str) -> bool:
+    """Whether a file system can hold a name: not half of a surrogate pair, nor a zero byte.
+
+    >>> nameable("model.h5"), nameable("\\ud800")
+    (True, False)
+    """
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
 def check_folder(where: str, argument: str, path: str | os.PathLike[str]) -> Path:
     """The path, whose folder must exist."""
     target = Path(path)

@@ -248,4 +248,5 @@ def withjacobian(f: Callable[..., Any], x: Any) -> tuple[Any, Any]:
     """
     y, back = pullback(f, x)
     rows = managed.beside(y, np.eye(y.size, dtype=y.dtype)).reshape(y.size, *y.shape)
-    return y, managed.beside(y, np.stack([back(row) for row in rows])).reshape((*y.shape, *np.shape(x)))
+    found = np.stack([back(row) for row in rows]) if y.size else zeros(x)[None][:0]
+    return y, managed.beside(y, found).reshape((*y.shape, *np.shape(x)))

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from .digests import FORMAT, VERSION, array_digests, check_digest, expect_digest, file_digest
+from .files import nameable
 from .hdf5_objects import (
     ALIGNMENT,
     MAX_PIECES,
@@ -156,17 +157,9 @@ def lawful(name: str) -> bool:
 
 def _checked(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(name, str) or "://" in name or "\0" in name or not os.path.basename(name) or _no_bytes(name):
+    if not isinstance(name, str) or "://" in name or not os.path.basename(name) or not nameable(name):
         raise FileFormatError(f"path must be text that names a file (no URL, no folder), got {ascii(name)[:200]}")
     return name
-
-
-def _no_bytes(name: str) -> bool:
-    """Whether it holds what no file system can: half of a surrogate pair."""
-    try:
-        return not os.fsencode(name)
-    except UnicodeEncodeError:
-        return True
 
 
 # -------------------------------------------------------------------------------------------------------------- writing

@@ -278,6 +278,7 @@ def test_jacobian_has_all_derivatives():
     assert nf.jacobian(lambda x: F.exp(x), drawn(2, 3)).shape == (2, 3, 2, 3)
     np.testing.assert_array_equal(nf.jacobian(cube, x32), 3 * x32**2)
     np.testing.assert_array_equal(nf.jacobian(lambda x: x * x32, np.float32(2)), x32)
+    assert nf.jacobian(F.exp, np.zeros((0, 2))).shape == (0, 2, 0, 2)
 
 
 # ---------------------------------------------------------------- errors, threads

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files import nameable
 from ...hdf5_objects import fail, line, require
 from ...op import DTypeError, Error, FileFormatError, expect
 
@@ -114,11 +115,11 @@ class Guarded:
 
 
 def local(where: str, argument: str, path: Any) -> str:
-    """A path as text; URLs, bytes and zero bytes are refused."""
+    """A path as text; URLs, bytes, and what no file system can hold are refused."""
     name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(name, str):
         raise DTypeError(f"{where}: {argument} must be text or a path, got {type(path).__name__}")
-    plain = bool(name) and "\0" not in name and "://" not in name
+    plain = bool(name) and nameable(name) and "://" not in name
     cure = "fetch it first: only `numbaflux zoo fetch` goes to the network" if "://" in name else ""
     expect(plain, where, argument, "the name of a local file", ascii(name)[:80], cure, FileFormatError)
     return name

@@ -127,6 +127,7 @@ def test_what_is_no_path(name, path):
         READERS[name](path)
     assert message(name, "") == f"{name}: path must be the name of a local file, got ''"
     assert message(name, "a\0b") == f"{name}: path must be the name of a local file, got 'a\\x00b'"
+    assert message(name, "\ud800") == f"{name}: path must be the name of a local file, got '\\ud800'"
 
 
 @each
