@@ -16,6 +16,12 @@ WHERE = "there is no .venv-cuda: make .venv-cuda/installed"
 # The Python that has numba-cuda: it and what runs without it are never in one process.
 PYTHON = Path(os.environ.get("NUMBAFLUX_CUDA_PYTHON", ROOT / ".venv-cuda/bin/python"))
 
+
+def with_cuda() -> str:
+    """The path of that Python."""
+    return str(PYTHON) if PYTHON.exists() else missing(WHERE)
+
+
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)(.*?);", re.M)
 LABEL = re.compile(r"^(\.L_x_\d+):", re.M)
 DOUBLE = ("DADD", "DMUL", "DFMA", "DSETP", "DMNMX", "F2F.F64", "F2F.F32.F64", "I2F.F64", "F2I.F64")

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 import numbaflux as nf
 from numbaflux import build, cubin
 from numbaflux.objects import Store
+from tests.cuda.machine_code import with_cuda
 from tests.sources import ROOT
 
 ADD = ("elementwise.add", ("f4:1", "f4:1", "f4:1"), 256)
@@ -108,7 +108,7 @@ def test_a_kernel_that_does_not_compile_is_named(monkeypatch):
 def asked(what, folder):
     """cubins() in a process whose Python has numba-cuda."""
     env = dict(os.environ) | {"PYTHONPATH": str(ROOT), "NUMBAFLUX_CACHE_DIR": str(folder)}
-    command = [os.environ.get("NUMBAFLUX_CUDA_PYTHON", sys.executable), "-P", "-c", SHARE]
+    command = [with_cuda(), "-P", "-c", SHARE]
     return subprocess.run(command, input=json.dumps(what), env=env, capture_output=True, text=True, check=False)
 
 

@@ -13,8 +13,7 @@ from numbaflux.kernels.cuda.launch import variants
 from numbaflux.native import pool
 from numbaflux.objects import unpack
 from tests.cuda.kernels import ASKED, VARIANTS
-from tests.cuda.machine_code import PYTHON, WHERE, MachineCode, Usage, machine_code, usage
-from tests.needs import missing
+from tests.cuda.machine_code import MachineCode, Usage, machine_code, usage, with_cuda
 from tests.sources import ROOT
 
 GENERATIONS = {(8, 0): 0, (9, 0): 1024}  # bytes of shared memory that each keeps for itself
@@ -22,8 +21,14 @@ NEWEST = max(GENERATIONS)
 BATCH = 48  # that one process compiles
 # Kernels on float32 that go through their elements in float64.
 DOUBLES = {
+    "ctc.grad": "probabilities of all alignments are added up in float64, as on the CPU",
+    "ctc.loss": "the same",
     "elementwise.cast": "from float64 too",
     "elementwise.pow": "a power needs twice the digits on the way, as on the CPU",
+    "norm.grad_factors": "sums of all tiles are float64: few numbers",
+    "norm.join_slots": "the same",
+    "norm.moments": "a tile's sums become float64 where those of its threads are joined",
+    "norm.sums": "the same",
     "optim.join": "norms are joined in float64: few numbers",
     "optim.norm": "sums of powers are float64, whose range they need",
     "optim.rounded": "drops the last bits of a float64: that is how it rounds to any format",
@@ -48,6 +53,11 @@ def generations(kernel: str, signature: Signature, others: list[Signature]) -> l
     return [] if kernel.startswith(VECTORS) else [NEWEST]
 
 
+def in_double(signature: Signature) -> bool:
+    """Whether all floating numbers of an entry are float64."""
+    return {code[:2] for code in signature if code[0] == "f"} == {"f8"}
+
+
 def wanted() -> dict[str, list[object]]:
     """Name -> what to build: all kernels that the registry and the rules ask for, next to each other what takes from
     the same file."""
@@ -61,14 +71,14 @@ def wanted() -> dict[str, list[object]]:
 
 
 WANTED = wanted()
-# What is looked for in the instructions, is looked for in float32 (or booleans), for one generation.
-TAKEN_APART = [name for name, (_, codes, _, of) in WANTED.items() if of == NEWEST and not codes[0].startswith("f8")]
+# What is looked for in the instructions, is looked for where no numbers are float64 alone, for one generation.
+TAKEN_APART = [name for name, (_, codes, _, of) in WANTED.items() if of == NEWEST and not in_double(codes)]
 
 
 def compiled(share: list[list[object]]) -> list[bytes]:
     """The cubins of some entries, from a process that has numba-cuda."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")} | {"PYTHONPATH": str(ROOT)}
-    command = [PYTHON if PYTHON.exists() else missing(WHERE), "-P", "-m", "tests.cuda.build_cubins"]
+    command = [with_cuda(), "-P", "-m", "tests.cuda.build_cubins"]
     done = subprocess.run(command, input=json.dumps(share).encode(), env=env, capture_output=True, check=False)
     made = unpack(done.stdout)
     assert made is not None, done.stderr.decode()[-3000:]

@@ -1,7 +1,6 @@
 """What numbaflux.device asks of NVIDIA's driver: each call's arguments beside what cuda-bindings takes; errors."""
 
 import gc
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import numbaflux as nf
 from numbaflux import device
 from numbaflux.cubin import Cubin
+from tests.cuda.machine_code import with_cuda
 
 # As in cuda-bindings 12.9 and 13.5, which agree on all of these: how many arguments each takes. What ends in _v2 has no
 # such name in 13.5.
@@ -207,8 +207,7 @@ def test_cuda_bindings_takes_as_many():
         " f = getattr(d, n, None) or getattr(d, n.removesuffix('_v2'))\n"
         " print(n + f.__doc__.strip().splitlines()[0].removeprefix(f.__name__))"
     )
-    python = os.environ.get("NUMBAFLUX_CUDA_PYTHON", sys.executable)
-    done = subprocess.run([python, "-c", code % list(TAKES)], capture_output=True, text=True, check=False)
+    done = subprocess.run([with_cuda(), "-c", code % list(TAKES)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for line, (name, count) in zip(done.stdout.splitlines(), TAKES.items(), strict=True):
         inside = re.fullmatch(rf"{name}\((.*)\)", line)[1]
