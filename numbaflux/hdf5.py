@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from typing import Any, TypeAlias, TypeVar
@@ -24,7 +24,6 @@ from .hdf5_objects import (
     MAX_PIECES,
     MAX_RANK,
     PART,
-    SUPERBLOCK,
     Dataset,
     datatypes,
     fail,
@@ -32,12 +31,14 @@ from .hdf5_objects import (
     objects,
     places,
     require,
+    superblock,
 )
-from .hdf5_stored import Stored, opened, touching
+from .hdf5_stored import whole
 from .op import FileFormatError
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 T = TypeVar("T")
+Head = Callable[[bytes, int], object]  # looks at a file's first bytes and its size
 
 MAX_TEXT = 8 << 20  # bytes of all documents together
 DAY = 86_400  # seconds after which a temporary file is nobody's
@@ -106,12 +107,14 @@ def read(path: str | os.PathLike[str], sha256: str | None = None) -> File:
     Symbolic links are followed. Memory: the size of the file and a little. Anything wrong is a FileFormatError.
     """
     known = check_digest(sha256)
-    with _opened(path) as stored:
-        if not known:
-            return _fetched(stored)
-        data = stored.whole()
+    if not known:
+        return parsed(path, view, superblock)
+
+    def trusted(data: Array) -> File:
         expect_digest(data, known)  # nothing looks at a byte before
         return view(data)
+
+    return parsed(path, trusted)
 
 
 def view(data: Array, hashed: bool = True) -> File:
@@ -120,21 +123,11 @@ def view(data: Array, hashed: bool = True) -> File:
     return _verified(data, *objects(memoryview(data)), hashed=hashed)
 
 
-def parsed(path: str | os.PathLike[str], head: Callable[[bytes, int], object], parse: Callable[[Array], T]) -> T:
+def parsed(path: str | os.PathLike[str], parse: Callable[[Array], T], head: Head | None = None) -> T:
     """parse(all bytes of a file), after head(its first bytes, its size); every error names the file."""
-    with _opened(path) as stored:
-        first = stored[:SUPERBLOCK]
-        head(first, len(stored))  # before much is read
-        return parse(stored.whole(first))
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Stored]:
-    """A file that is open; every error names it."""
     target = _checked(path)
     try:
-        with opened(target) as stored:
-            yield stored
+        return parse(whole(target, head))
     except FileFormatError as error:
         raise FileFormatError(line(target, error)) from None
     except OSError as error:
@@ -313,24 +306,10 @@ def _sweep(folder: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _fetched(stored: Stored) -> File:
-    """What a file holds: first its structure is read, then each part of an array by the thread that hashes it."""
-    data = np.empty(len(stored), np.uint8)
-    with touching(data) as enough:
-
-        def fetch(first: int, last: int) -> None:
-            enough()
-            stored.fetch(data[first:last], first)
-
-        return _verified(data, *objects(stored), fetch=fetch)
-
-
 def _verified(
-    data: Array, head: dict[str, str], groups: set[str], datasets: dict[str, Dataset],
-    hashed: bool = True, fetch: Callable[[int, int], None] = lambda first, last: None,
-) -> File:  # fmt: skip
-    """The content, after comparing names, places and digests with what the writer makes of it. fetch(first, last)
-    brings bytes of arrays that are not in data yet."""
+    data: Array, head: dict[str, str], groups: set[str], datasets: dict[str, Dataset], hashed: bool = True
+) -> File:
+    """The content, after comparing names, places and digests with what the writer makes of it."""
     known = set(head) == {"format", "version", "digest"} and head["format"] == FORMAT
     require(known, "the root's attributes", "format, version and digest of numbaflux", sorted(head.items()))
     require(head["version"] == str(VERSION), OF_FORMAT, f"{VERSION}", head["version"])
@@ -345,12 +324,8 @@ def _verified(
     arrays = {name: _array(data, datasets[paths[name]], name) for name in sorted(paths)}
     _check_sizes({name: array.nbytes for name, array in arrays.items()})
     stored = {name: datasets[paths[name]].attributes["sha256"] for name in arrays}
-    starts = {name: datasets[paths[name]].start for name in arrays}
     chosen = {name: array for name, array in arrays.items() if hashed or name.startswith("documents.")}
-    digests = stored | array_digests(chosen, lambda name, *span: fetch(*(starts[name] + at for at in span)))
-    for name, array in arrays.items():
-        truth = array.dtype != np.bool_ or int(array.view(np.uint8).max()) <= 1
-        require(truth, f"values of {name[:100]}", "0 or 1", "more")
+    digests = stored | array_digests(chosen)
     for name, digest in digests.items():
         require(hmac.compare_digest(digest, stored[name]), f"SHA-256 of {name[:100]}", digest, stored[name])
     digest = file_digest(digests)
@@ -367,6 +342,7 @@ def _array(data: Array, dataset: Dataset, name: str) -> Array:
     require(set(marks) == ({"sha256", "dtype"} if flag else {"sha256"}), f"attributes of {name[:100]}", "sha256", marks)
     dtype = np.dtype(np.bool_) if flag else np.dtype(dataset.dtype).newbyteorder("<")
     array = data[dataset.start : dataset.start + dataset.size].view(dtype).reshape(dataset.shape)
+    require(not flag or int(array.view(np.uint8).max()) <= 1, f"values of {name[:100]}", "0 or 1", "more")
     array.flags.writeable = False
     return array
 

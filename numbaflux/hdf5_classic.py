@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     >>> {name: array.shape for name, array in read(path).items()}
     {'layers/dense/vars/0': (2, 3)}
     """
-    return parsed(path, superblock, lambda data: _Parser(data).datasets())
+    return parsed(path, lambda data: _Parser(data).datasets(), superblock)
 
 
 def superblock(block: bytes, size: int) -> None:

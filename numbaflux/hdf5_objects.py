@@ -8,7 +8,7 @@ import re
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn
 
 from .op import FileFormatError
 
@@ -35,14 +35,6 @@ _FLAGS = {_DATATYPE: 1, _FILL: 1, _GROUP_INFO: 1, _ATTRIBUTE_INFO: 4}  # 0 for a
 _GROUP = {_LINK_INFO, _GROUP_INFO}
 _DATASET = {_DATASPACE, _DATATYPE, _FILL, _LAYOUT, _ATTRIBUTE_INFO}
 _MESSAGES = _GROUP | _DATASET | {_NIL, _LINK, _ATTRIBUTE}
-
-
-class Bytes(Protocol):
-    """The bytes of a file: in memory, or read when they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> bytes | memoryview: ...
 
 
 class Object(NamedTuple):
@@ -138,9 +130,8 @@ def superblock(block: bytes, size: int) -> int:
     return int(root)
 
 
-def objects(data: Bytes) -> tuple[dict[str, str], set[str], dict[str, Dataset]]:
-    """Attributes of the root, paths of all groups, and all datasets by path, of a file. It looks at every byte but
-    those of the arrays, and once."""
+def objects(data: memoryview) -> tuple[dict[str, str], set[str], dict[str, Dataset]]:
+    """Attributes of the root, paths of all groups, and all datasets by path, of a file in memory."""
     parser = _Parser(data)
     groups: set[str] = set()
     datasets: dict[str, Dataset] = {}
@@ -196,7 +187,7 @@ def places(names: Iterable[str]) -> dict[str, str]:
 class _Parser:
     """Reads objects; each byte of the file belongs to one of them or to the zeros that align the next."""
 
-    def __init__(self, data: Bytes) -> None:
+    def __init__(self, data: memoryview) -> None:
         self.data = data
         self.starts = [0]
         self.ends = [SUPERBLOCK]
@@ -212,11 +203,11 @@ class _Parser:
         self.starts.insert(i, at)
         self.ends.insert(i, at + size)
 
-    def block(self, at: int, size: int, signature: bytes, what: str, begun: bytes = b"") -> bytes:
-        """One block of an object header without its checksum, which is verified. begun: what was looked at already."""
+    def block(self, at: int, size: int, signature: bytes, what: str) -> bytes:
+        """One block of an object header without its checksum, which is verified."""
         require(8 <= size <= _BLOCK_LIMIT, f"{what}: header", f"of 8 to {_BLOCK_LIMIT} bytes", size)
         self.claim(at, size, what)
-        block = begun + bytes(self.data[at + len(begun) : at + size])
+        block = bytes(self.data[at : at + size])
         require(block[:4] == signature, f"{what}: header", f"marked {signature.decode()}", block[:4])
         require(lookup3(block[:-4]) == int.from_bytes(block[-4:], "little"), f"{what}: header", "intact", "damage")
         return block[:-4]
@@ -228,7 +219,7 @@ class _Parser:
         require(plain, f"{what}: header", "of version 2 without options", prefix)
         start = 7 + prefix[5]
         size = int.from_bytes(prefix[6:start], "little")
-        blocks = [self.block(at, start + size + 4, b"OHDR", what, prefix)[start:]]
+        blocks = [self.block(at, start + size + 4, b"OHDR", what)[start:]]
         while blocks:
             block, at = blocks.pop(), 0
             while at + 4 <= len(block):

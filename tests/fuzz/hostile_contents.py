@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 
 from tests.fuzz.digests import file_digest
-from tests.fuzz.forge import ZEROS, Shop
+from tests.fuzz.forge import ZEROS, Shop, checksum
 from tests.fuzz.forms import DOORS, MODEL_DOORS, Expected, Form, edit, holding
 from tests.fuzz.hostile_arrays import attached
 
@@ -193,9 +194,16 @@ def _made(make: Callable[[str], object], about: str = "") -> Form:
     return form
 
 
-def _sparse(size: int) -> Callable[[str], object]:
+def _superblock(size: int) -> bytes:
+    """The first bytes of a file of this size, its root right behind them."""
+    head = b"\x89HDF\r\n\x1a\n\3\x08\x08\0" + struct.pack("<Q8sQQ", 0, b"\xff" * 8, size, 48)
+    return head + struct.pack("<I", checksum(head))
+
+
+def _sparse(size: int, head: bytes = b"") -> Callable[[str], object]:
     def make(path: str) -> None:
         with open(path, "wb") as file:
+            file.write(head)
             file.truncate(size)
 
     return make
@@ -317,7 +325,9 @@ CONTENTS = {
         "loop": _made(lambda p: os.symlink(p, p), "cannot be read"),
         "dangling": _made(lambda p: os.symlink(p + ".no", p), "cannot be read"),
         "sparse, 4 TiB": _made(_sparse(1 << 42), "its size"),
-        "sparse, 3 GiB": _made(_sparse(3 << 30), "does not fit in memory|its size"),
+        "sparse, 3 GiB": _made(_sparse(3 << 30), "HDF5 from its first byte|does not fit in memory|its size"),
+        "sparse, 3 GiB behind a superblock": _made(
+            _sparse(3 << 30, _superblock(3 << 30)), "does not fit in memory|its size"),
         "nothing": _made(lambda p: None, "cannot be read"),
         "process": _made(lambda p: os.symlink("/proc/self/environ", p), "size"),
         "a link to the file": _path(_link, good=True),
