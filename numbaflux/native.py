@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 
@@ -23,6 +23,7 @@ from .build import Signature, What, build_all, entry, features, key, machine
 from .objects import Objects, Store
 from .op import PlanError, expect
 
+T = TypeVar("T")
 Kernel = str | Any  # "dense.product", or a user's own njit function
 WORD = ctypes.c_int64
 MANY = 5  # kernels whose compilation takes long enough to be spoken of
@@ -195,18 +196,31 @@ class Threads:
         raise PlanError("native: numba's threading layer cannot be loaded; run with NUMBA_NUM_THREADS=1")
 
 
-_made: list[Native] = []
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """make, called once in this process, also where several threads ask first together (functools.cache would call it
+    for each of them)."""
+    lock, made = threading.Lock(), list[T]()
+
+    @functools.wraps(make)
+    def one() -> T:
+        if not made:
+            with lock:
+                if not made:
+                    made.append(make())
+        return made[0]
+
+    return one
 
 
-@functools.cache
+@once
 def native() -> Native:
-    """What this process has loaded. Threads that come first together may each get one of their own: all are kept."""
-    _made.append(Native())
-    return _made[-1]
+    """What this process has loaded."""
+    return Native()
 
 
-@functools.cache
+@once
 def pool() -> Threads:
+    """The threads of this process."""
     return Threads()
 
 
