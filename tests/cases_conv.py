@@ -24,6 +24,7 @@ CONVS = (  # n, spatial sizes, window, in, out, stride, pad, dilation, groups, w
     (1, (40, 33), (3, 3), 2, 33, (1, 1), (SAME, SAME), (1, 1), 1, True),  # one image, tiles of lines
     (3, (8, 8), (3, 3), 6, 9, (2, 2), (SAME, SAME), (1, 1), 3, True),
     (2, (7, 6), (3, 3), 8, 16, (1, 1), (SAME, SAME), (1, 1), 8, False),
+    (2, (4,), (2,), 3, 3, (1,), ((1, 0),), (2,), 3, True),  # each channel by itself, few of them
     (3, (7, 19), (3, 5), 33, 33, (2, 1), (SAME, (2, 1)), (1, 2), 33, True),  # each channel by itself
     (1, (30, 17), (3, 3), 17, 17, (1, 1), (SAME, SAME), (1, 1), 17, False),
     (2, (3, 3), (3, 3), 130, 40, (1, 1), (SAME, SAME), (1, 1), 1, False),  # a gradient of weights by its own rows

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numbaflux.kernels import hyper
+from numbaflux.optim.around import Rounded
 from numbaflux.optim.rules import HYPER
 from tests.entries import call
 
@@ -156,6 +157,52 @@ def test_gradients_of_zero_are_left_alone(dtype, omega):
     call("optim.norm", slot, np.zeros(50, dtype), hyper)
     call("optim.join", factor, slot[None], hyper)
     assert factor == 1.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_decay_adds_to_gradients(n, dtype):
+    p, (h, *_), hyper = start(n, dtype, decay=0.1, sign_decay=0.03)
+    p[0] = 0  # has no sign
+    right = h + (LD(0.1) * p + LD(0.03) * np.sign(p))
+    call("optim.decay", h, p, hyper)
+    near(h, right, dtype, 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("over", "under", "ratio"), [(3, 4, 0.75), (3, 0, 1.0), (0, 4, 1.0), (1e-30, 1e30, 1e-60)])
+def test_trust_is_a_ratio_of_norms(over, under, ratio, dtype):
+    """You et al. 2020, algorithm 2, in two parts each; without one of the norms the rate alone."""
+    hyper, slots, pair = numbers(p=2.0, rate=0.5, eta_decay=0.2), np.zeros((2, 2, 2)), np.zeros(2)
+    for own, size in zip(slots, (over, under), strict=True):
+        for slot, share in zip(own, (0.6, 0.8), strict=True):  # of which the squares' sum is 1
+            call("optim.norm", slot, np.array([0.0, size * share, 0.0], dtype), hyper)
+    call("optim.trust", pair, *slots, hyper)
+    np.testing.assert_allclose(pair, [0.9, 0.5 * ratio], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_blend(n, dtype):
+    y, (x, *_), hyper = start(n, dtype)
+    right = LD(0.9) * y + LD(0.1) * x
+    call("optim.blend", y, x, np.array([0.9, 0.1]), hyper)
+    near(y, right, dtype, 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounded_is_what_numpy_makes_a_float16_of(dtype):
+    """Ties, numbers below the least normal one, and beyond the largest, where it stays; the rest is what was lost."""
+    ties = [1 + 2**-11, 1 + 3 * 2**-11, -(2**-14) - 2**-25, 2**-24 * 0.5, 2**-24 * 1.5, 65519.0, 1e6, -1e6, 0.0]
+    full = np.concatenate([ties, np.random.default_rng(0).normal(size=40) * 2.0 ** np.arange(-28, 12)]).astype(dtype)
+    hyper = numbers(**Rounded("float16").memory())
+    p, rest = full.copy(), np.zeros_like(full)
+    call("optim.rounded", p, rest, hyper)
+    right = np.clip(full, -65504, 65504).astype(np.float16).astype(dtype)
+    np.testing.assert_array_equal(p, right)
+    np.testing.assert_array_equal(rest, full - right)
+    call("optim.rounded", p, rest, hyper)  # of the same sum once more
+    np.testing.assert_array_equal(p, right)
 
 
 # ------------------------------------------------------------------------------------------------------- accumulation
