@@ -34,7 +34,7 @@ H5PY = """with h5py.File(path) as file:
     file["tensors"].visititems(lambda name, one: found.update({name: one[()]} if hasattr(one, "dtype") else {}))"""
 WAYS = {  # name -> imports, work
     "nf.load": (NF, "nf.load(path)"),
-    "nf.load, hashlib alone": (NF + "\ndigests.fitting = lambda: False", "nf.load(path)"),
+    "nf.load, hashlib alone": (NF + "\ndigests.abreast = lambda: 0", "nf.load(path)"),
     "h5py, no digests": ("import h5py, numpy", H5PY),
 }
 

@@ -1,8 +1,8 @@
 """SHA-256 of arrays and files, as docs/format.md words them; by threads, and many pieces at once where that is faster.
 
-hashlib, or a kernel of ours (kernels/cpu/sha256.py) that hashes 16 leaves side by side. The kernel is taken where the
-CPU has vectors of 256 bits or more and no instructions for SHA, which hashlib uses: it is 3 to 9 times as fast there.
-It must be in the cache (numbaflux cache warm): nobody waits for a compiler to load a file.
+hashlib, or a kernel of ours (kernels/cpu/sha256.py) that hashes several leaves side by side: two where the CPU has
+instructions for SHA, 16 where it has vectors of 256 bits or more (benchmarks/loading.py has both beside hashlib). It
+must be in the cache (numbaflux cache warm): nobody waits for a compiler to load a file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeAlias
@@ -25,19 +24,15 @@ from .native import WORD, named, native, pool
 from .op import DTypeError, FileFormatError, RangeError, expect
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-Hash = Callable[[int, int, int], None]  # addresses of what is written and read, leaves
-Fetch = Callable[[str, int, int], None]  # name of an array, from which byte on, up to which
 
 FORMAT = "numbaflux"
 VERSION = 1
 LEAF = 64 << 10  # bytes under one SHA-256; threads share an array by its leaves
 SPAN = 128 * LEAF  # bytes a thread takes at a time; a quarter towards the end
-SIDE = 16  # leaves that the kernel hashes at once
-STRIDE = SIDE * LEAF
-FEW = 3  # leaves from which on the kernel is faster than hashlib
+STRIDE = 16 * LEAF  # pieces of arrays begin at multiples, which every kernel takes whole
+FEW = 3  # leaves of 16 from which on the kernel is faster than hashlib
 LARGE = 64 * LEAF  # bytes of all arrays from which on loading the kernel (5 ms) pays
 KERNEL = ("sha256.leaves", ("u4:2", "u1:1"))
-SHA = {"+sha", "+sha2"}  # what LLVM calls the instructions, on x86 and ARM
 
 
 def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -45,33 +40,21 @@ def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     workers = min(len(items), pool().count, 16)
     if workers < 2:
         return [function(item) for item in items]
-    found, todo = [None] * len(items), deque(enumerate(items))
+    with ThreadPoolExecutor(workers) as threads:
+        return list(threads.map(function, items))
 
-    def work() -> None:
-        try:
-            while todo:
-                try:
-                    i, item = todo.popleft()
-                except IndexError:  # another thread has the last
-                    return
-                found[i] = function(item)
-        except BaseException:
-            todo.clear()  # nobody goes on
-            raise
 
-    with ThreadPoolExecutor(workers - 1) as threads:
-        others = [threads.submit(work) for _ in range(workers - 1)]
-        work()
-    for other in others:
-        other.result()
-    return found
+class Side(NamedTuple):
+    """A kernel that hashes so many leaves side by side: hashed(where digests go, where leaves are, how many)."""
+
+    many: int
+    hashed: Callable[[int, int, int], None]
 
 
 class Piece(NamedTuple):
-    """Bytes of an array, from the first on."""
+    """Bytes of an array."""
 
     name: str
-    first: int
     data: memoryview
 
 
@@ -85,30 +68,29 @@ def batches(arrays: Mapping[str, Array]) -> list[list[Piece]]:
             if room <= 0:
                 found.append([])
                 room = max(SPAN // 4, min(SPAN, left // (4 * pool().count)))
-            found[-1].append(Piece(name, first, data[first : first + -(-room // STRIDE) * STRIDE]))
+            found[-1].append(Piece(name, data[first : first + -(-room // STRIDE) * STRIDE]))
             size = len(found[-1][-1].data)
             first, left, room = first + size, left - size, room - size
     return found
 
 
-def leaves(pieces: list[Piece], fetch: Fetch | None, side: Hash | None) -> list[bytes]:
-    """SHA-256 of each leaf of each piece, joined; fetch brings its bytes. What the kernel, where there is one, leaves
-    over is brought together for it."""
-    for piece in pieces if fetch else ():
-        fetch(piece.name, piece.first, piece.first + len(piece.data))  # type: ignore[misc]
+def leaves(pieces: list[Piece], side: Side | None) -> list[bytes]:
+    """SHA-256 of each leaf of each piece, joined. What the kernel, where there is one, leaves over is brought together
+    for it."""
     found = [np.empty((-(-len(piece.data) // LEAF), 32), np.uint8) for piece in pieces]
     over: list[tuple[Array, memoryview]] = []  # where a digest goes, a whole leaf
     for piece, out in zip(pieces, found, strict=True):
-        done = len(piece.data) // STRIDE * SIDE if side else 0
+        done = len(piece.data) // LEAF // side.many * side.many if side else 0
         if side and done:
-            side(out.ctypes.data, np.frombuffer(piece.data, np.uint8).ctypes.data, done)
+            side.hashed(out.ctypes.data, np.frombuffer(piece.data, np.uint8).ctypes.data, done)
         rest = [(out[i], piece.data[i * LEAF : (i + 1) * LEAF]) for i in range(done, len(out))]
         whole = len(piece.data) // LEAF - done if side else 0
         over += rest[:whole]
         _one_by_one(rest[whole:])
-    for i in range(0, len(over), SIDE):
-        some = over[i : i + SIDE]
-        if side and len(some) >= FEW:
+    step = side.many if side else 1
+    for i in range(0, len(over), step):
+        some = over[i : i + step]
+        if side and len(some) >= min(FEW, step):
             _together(some, side)
         else:
             _one_by_one(some)
@@ -120,26 +102,26 @@ def _one_by_one(parts: list[tuple[Array, memoryview]]) -> None:
         out[:] = np.frombuffer(hashlib.sha256(leaf).digest(), np.uint8)
 
 
-def _together(parts: list[tuple[Array, memoryview]], side: Hash) -> None:
-    """Whole leaves from anywhere, at most SIDE, in one place."""
-    data, found = np.zeros((SIDE, LEAF), np.uint8), np.empty((SIDE, 32), np.uint8)
+def _together(parts: list[tuple[Array, memoryview]], side: Side) -> None:
+    """Whole leaves from anywhere, as many as the kernel takes or fewer, in one place."""
+    data, found = np.zeros((side.many, LEAF), np.uint8), np.empty((side.many, 32), np.uint8)
     for place, (_, leaf) in zip(data, parts, strict=False):
         place[:] = np.frombuffer(leaf, np.uint8)
-    side(found.ctypes.data, data.ctypes.data, SIDE)
+    side.hashed(found.ctypes.data, data.ctypes.data, side.many)
     for digest, (out, _) in zip(found, parts, strict=False):
         out[:] = digest
 
 
 @functools.cache
-def fitting() -> bool:
-    """Whether the kernel is faster than hashlib on this CPU."""
-    flags = set(features().split(","))
-    return "+avx2" in flags and not flags & SHA
+def abreast() -> int:
+    """How many leaves the kernel hashes at once on this CPU; 0: hashlib is faster."""
+    flags = features().split(",")
+    return 2 if "+sha" in flags else 16 if "+avx2" in flags else 0
 
 
-def beside() -> Hash | None:
+def beside() -> Side | None:
     """The kernel, where it is faster and compiled already."""
-    if not fitting() or os.environ.get("NUMBAFLUX_NATIVE") == "0":
+    if not abreast() or os.environ.get("NUMBAFLUX_NATIVE") == "0":
         return None
     (name, _), one = named(*KERNEL), native()
     if name not in one.addresses and one.store.read(name) is None:
@@ -151,21 +133,18 @@ def beside() -> Hash | None:
         row = (WORD * 9)(out, 0, count, 0, 8, data, 0, count * LEAF, 0)
         call(ctypes.addressof(row), 0)
 
-    return hashed
+    return Side(abreast(), hashed)
 
 
-def array_digests(arrays: Mapping[str, Array], fetch: Fetch | None = None) -> dict[str, str]:
-    """SHA-256 of every array: over "dtype shape", a newline, and the SHA-256 of each 64 KiB of its bytes.
-
-    fetch(name, first, last) is called once for each byte of an array, before it is looked at; by several threads.
-    """
+def array_digests(arrays: Mapping[str, Array]) -> dict[str, str]:
+    """SHA-256 of every array: over "dtype shape", a newline, and the SHA-256 of each 64 KiB of its bytes."""
     hashes = {
         name: hashlib.sha256(f"{array.dtype.name} {'x'.join(map(str, array.shape))}\n".encode())
         for name, array in arrays.items()
     }
     side = beside() if sum(array.nbytes for array in arrays.values()) >= LARGE else None
     items = batches(arrays)
-    for pieces, found in zip(items, parallel(lambda one: leaves(one, fetch, side), items), strict=True):
+    for pieces, found in zip(items, parallel(lambda one: leaves(one, side), items), strict=True):
         for piece, leaf in zip(pieces, found, strict=True):
             hashes[piece.name].update(leaf)
     return {name: value.hexdigest() for name, value in hashes.items()}

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from numbaflux.kernels.cpu import sha256
-from numbaflux.kernels.jit import LANES
+from numbaflux.kernels.cpu import sha256, sha256_lanes, sha256_words
+from numbaflux.kernels.jit import FEATURES, LANES, address, kernel
 from tests.entries import call
 
-LEAF = sha256.LEAF
+LEAF = sha256_words.LEAF
 
 
 def digests(data):
@@ -43,7 +43,24 @@ def test_a_bit_changes_its_lane_alone():
     assert np.flatnonzero((out != other).any(axis=1)).tolist() == [0, 5, 15]
 
 
+def test_the_cpu_decides():
+    assert sha256.TOGETHER == (2 if FEATURES.get("sha") else LANES)
+
+
+def test_vectors_on_any_cpu():
+    """A CPU with instructions for SHA would never see them."""
+
+    @kernel
+    def lanes(out, data):
+        sha256_lanes.hash_lanes(address(out), address(data))
+
+    data, out = np.random.default_rng(1).integers(0, 256, LANES * LEAF, dtype=np.uint8), np.zeros((LANES, 8), np.uint32)
+    lanes(out, data)
+    np.testing.assert_array_equal(out, digests(data))
+
+
 def test_numbers_are_those_of_the_standard():
-    assert sha256.START[0] == 0x6A09E667 and sha256.START[7] == 0x5BE0CD19
-    assert sha256.ADDED[0] == 0x428A2F98 and sha256.ADDED[63] == 0xC67178F2 and len(sha256.ADDED) == 64
-    assert 16 % LANES == 0
+    start, added = sha256_words.START, sha256_words.ADDED
+    assert start[0] == 0x6A09E667 and start[7] == 0x5BE0CD19 and len(start) == 8
+    assert added[0] == 0x428A2F98 and added[63] == 0xC67178F2 and len(added) == 64
+    assert 16 % sha256.TOGETHER == 0

@@ -22,7 +22,7 @@ SHARE, MOST = (
 )  # cases of each kernel in every run; elements of a case, if there are such: plans are interpreted
 CODE = """
     from numbaflux.kernels import jit
-    jit.LANES = {lanes}
+    jit.LANES, jit.FEATURES["sha"] = {lanes}, False
     from tests.kernels.cpu.test_widths import narrow
     narrow({lanes}, {dtype!r}, {part})
 """
@@ -41,7 +41,7 @@ def families():
         - found
     ):
         found |= more
-    return {stem for stem in found if not stem.endswith("tile")}  # of which kernels are made
+    return {stem for stem in found if not stem.endswith(("tile", "_lanes"))}  # of which kernels are made
 
 
 def size(case):
@@ -98,8 +98,10 @@ def narrow(lanes, dtype, part):
 def hashed():
     """The one kernel that no operation calls."""
     from numbaflux.kernels.cpu import sha256
+    from numbaflux.kernels.jit import LANES
     from tests.kernels.cpu.test_sha256 import digests
 
+    assert sha256.TOGETHER == LANES
     data = np.random.default_rng(0).integers(0, 256, 16 * sha256.LEAF, dtype=np.uint8)
     out = np.zeros((16, 8), np.uint32)
     sha256.leaves(out, data)
