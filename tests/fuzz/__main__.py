@@ -1,8 +1,9 @@
 """`python -m tests.fuzz MINUTES [FOLDER]`: everything here for so long, on all cores; FOLDER: somebody's hostile files.
 
 The generator's files and every flipped bit first; then a million mutations made right, in at most SHARE of what is left
-of the time; the rest is for the targets of atheris. Both go on from where an earlier run ended (.fuzz/), and what
-atheris took of the CPU without a finding is added up until the reader changes. Ends with 1 if there are findings.
+of the time; the rest is for the targets of atheris. Both go on from where an earlier run ended, here (.fuzz/) or where
+the committed figures are from, and what atheris took of the CPU without a finding is added up until the reader changes.
+Ends with 1 if there are findings.
 """
 
 import hashlib
@@ -135,11 +136,18 @@ def table(outcomes: Sequence[Outcome], minutes: float, state: State) -> str:
     return f"{where}: {spaced(total)} inputs, {wrong} findings.\n{bars}\n\n" + "\n".join(rows) + "\n"
 
 
+def begun(place: Path) -> State:
+    """Where the last run on this machine ended, or else the one whose figures are committed."""
+    if place.exists():
+        return dict(json.loads(place.read_text()))
+    return dict(json.loads(RESULTS.read_text())["state"]) if place.parent == KEPT else {}
+
+
 def main(minutes: float, files: Path | None = None, kept: Path = KEPT) -> int:
     """Run, print, and write the figures; the number of findings."""
     kept.mkdir(exist_ok=True)
     place = kept / "state.json"
-    state = json.loads(place.read_text()) if place.exists() else {}
+    state = begun(place)
     outcomes, start = [], time.monotonic()
     for one in (campaign.given(files),) if files else run(minutes, state, kept):
         print(f"{one.name}: {one.tried} inputs, {one.seconds:.0f} s, {len(one.findings)} findings", flush=True)

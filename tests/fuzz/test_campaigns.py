@@ -36,6 +36,17 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path, quick, monkeypatch, ca
     assert "| flips model | 10 | 9 | 0 | 0 |" in capsys.readouterr().out
 
 
+def test_a_new_machine_goes_on_from_the_committed_figures(tmp_path, monkeypatch):
+    (tmp_path / "fuzz.json").write_text('{"state": {"runs": 4}}')
+    monkeypatch.setattr(program, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(program, "RESULTS", tmp_path / "fuzz.json")
+    assert program.begun(tmp_path / "kept" / "state.json") == {"runs": 4}
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "state.json").write_text('{"runs": 5}')
+    assert program.begun(tmp_path / "kept" / "state.json") == {"runs": 5}
+    assert program.begun(tmp_path / "state.json") == {}  # of somebody's own
+
+
 def test_findings_are_counted_and_told(tmp_path, monkeypatch, capsys):
     wrong = Outcome("hostile files: model", 500, 499, 1.0, ["3 | external | load | foreign read | open /etc/passwd"])
     monkeypatch.setattr(program, "run", lambda minutes, state, kept: iter([wrong]))
