@@ -4,7 +4,7 @@ ARGS ?=
 BIN = .venv/bin
 TOOLS = .venv-security/bin
 
-.PHONY: help quickstart test test-mpi test-slurm test-cuda cuda-compiled cuda-operations cuda-kernels gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
+.PHONY: help quickstart test test-folders test-files test-mpi test-slurm test-cuda cuda-compiled cuda-operations cuda-kernels gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -36,10 +36,20 @@ help:
 quickstart: .venv/installed
 	$(BIN)/python examples/digits.py
 
-# Kernels first, on all cores: a test that needs one more would compile alone.
+# Kernels first, on all cores: a test that needs one more would compile alone. Then folders and files of tests side by
+# side; with ARGS all of it in one process.
 test: .venv/installed
 	$(BIN)/numbaflux cache warm
+ifeq ($(ARGS),)
+	$(MAKE) --jobs=2 --output-sync=target test-folders test-files
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
+
+test-folders:
+	$(BIN)/python -m pytest --ignore-glob='tests/test_*.py'
+test-files:
+	$(BIN)/python -m pytest --ignore-glob='tests/*/*'
 
 # Side by side the simulator, in two processes, and the compilers, which it never meets in one. With ARGS all of it in one
 # process; without, at the end whether a kernel was left out.
