@@ -1,7 +1,7 @@
 """Gigabytes a second of nf.load, digests and all, beside plain h5py: `python -m benchmarks.loading`.
 
 Each reads all arrays of one file of 134 MB, which the system has in memory, in a fresh process that has imported what
-it needs, as a program does that loads its model once. Ways take turns; the best of several rounds stands. --check fails
+it needs, as a program does that loads its model once. Ways take turns; the median of the rounds stands. --check fails
 where numbaflux, on all threads asked for, is slower than 1 GB/s or than h5py, which has one thread and no digests.
 """
 
@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numbaflux as nf
+from benchmarks.peers.machine import described, told
+from benchmarks.written import ROOT, fill
 from numbaflux import digests
-from numbaflux.info import facts
 from numbaflux.native import native
 
 LAYERS, SIZE = 8, 2048  # of 16 MiB each
 LEAST = 1.0  # GB/s
+PAGE = ROOT / "docs/security.md"
 TIMED = """
 import sys, time
 {imports}
@@ -47,23 +50,42 @@ def seconds(name: str, path: Path, threads: int) -> float:
     return float(done.stdout)
 
 
-def main(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.loading", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7, help="of which the best stands: 7 unless told")
-    parser.add_argument("--check", action="store_true", help="fail where nf.load is slower than it must be")
-    arguments = parser.parse_args(words)
+def measured(rounds: int) -> dict[int, dict[str, float]]:
+    """Gigabytes a second of each way, on one thread and on all."""
     native().find([digests.KERNEL])  # what `numbaflux cache warm` leaves
-    print(facts()["cpu"])
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.h5"
         nf.save(path, nf.Chain(*(nf.Dense(SIZE, SIZE) for _ in range(LAYERS))))
         for threads in sorted({1, len(os.sched_getaffinity(0))}):
-            least = dict.fromkeys(WAYS, float("inf"))
-            for _ in range(arguments.rounds):
-                least = {name: min(t, seconds(name, path, threads)) for name, t in least.items()}
-            speed = {name: path.stat().st_size / t / 1e9 for name, t in least.items()}
-            for name, one in speed.items():
-                print(f"{threads} threads  {one:5.2f} GB/s  {name}")
+            turns = [{name: seconds(name, path, threads) for name in WAYS} for _ in range(rounds)]
+            middle = {name: statistics.median(turn[name] for turn in turns) for name in WAYS}
+            found[threads] = {name: path.stat().st_size / t / 1e9 for name, t in middle.items()}
+    return found
+
+
+def table(found: dict[int, dict[str, float]]) -> str:
+    """The rates as a table of a page."""
+    lines = [
+        "| GB/s | " + " | ".join(f"{n} thread{'s' * (n > 1)}" for n in found) + " |",
+        "|---|" + "---:|" * len(found),
+    ]
+    lines += [f"| {name} | " + " | ".join(f"{rates[name]:.2f}" for rates in found.values()) + " |" for name in WAYS]
+    return "\n".join(lines) + "\n"
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loading", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="whose median stands: 15 unless told")
+    parser.add_argument("--check", action="store_true", help="fail where nf.load is slower than it must be")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/security.md")
+    arguments = parser.parse_args(words)
+    found = measured(arguments.rounds)
+    made = table(found)
+    print(made)
+    if arguments.write:
+        fill(PAGE, "loading", f"{told(described(max(found)))}\n\n{made}")
+    speed = found[max(found)]
     good = speed["nf.load"] >= max(LEAST, speed["h5py, no digests"])
     return int(arguments.check and not good)
 
