@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..lowering import Buf, Build, whole
-from ..memory import aligned
+from ..memory import pages
 from ..op import DTypeError, Error, NonFiniteError, PlanError, RankError, expect
 from ..optim import OptState, Rule
 from ..optim.chain import Norm
@@ -137,7 +137,7 @@ class DistributedOptimizer(Spread):
         here = node is not None and not self.fixed and self.wire is None
         wanted = node is not None and node.size == self.world.size if self.sharded else name == "grads"
         if node is None or not (here and wanted) or size * dtype.itemsize < TOGETHER:
-            return aligned(size * dtype.itemsize).view(dtype)
+            return pages(size * dtype.itemsize).view(dtype)
         found = self.world.meet("nf.setup", [size])
         expect(bool((found == size).all()), "setup", "model", "of one size on all ranks", found[:, 0].tolist(),
                "build the same model on all ranks", RankError)  # fmt: skip
