@@ -21,6 +21,8 @@ class Ahead:
         step.meanwhile[:] = [self.fetch]
 
     def fetch(self) -> None:
+        if self.found:  # while an earlier part of the step's batch was at work
+            return
         try:
             part = next(self.batches)
             self.step.ahead(part if isinstance(part, tuple) else (part,))

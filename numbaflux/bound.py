@@ -1,5 +1,6 @@
 """A plan bound to a GPU: what Instance is on the CPU. Arguments are copied to places that stay, so that the launches
-are made once, as a graph; what a run gives is copied back behind it, in the same stream.
+are made once, as a graph; what a run gives is copied back behind it, in the same stream. Where Python has its turn the
+stream ends, and a graph for what follows begins.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +25,14 @@ PLACE = 256  # bytes: where arguments begin
 TENSOR_CORES = (8, 0)  # the first that take tf32 and bf16
 SLOTS = 2  # batches that may be on the GPU: one at work, one on its way
 Given = np.ndarray | None
+Call = tuple[Any, tuple[int, int], int, np.ndarray]  # function, grid, threads, words
+
+
+class Part(NamedTuple):
+    """Launches between two of Python's turns; as a graph, if there is one."""
+
+    calls: list[Call]
+    graph: Any = None
 
 
 def starts(sizes: Sequence[int]) -> tuple[list[int], int]:
@@ -96,8 +106,7 @@ class Slot:
         places = {n: part.view(given[n].spec.dtype).reshape(given[n].spec.shape) for n, part in parts.items()}
         self.ins = {n: place for n, place in places.items() if n not in written}
         self.outs = {n: place for n, place in places.items() if n in written}
-        self.calls: list[tuple[Any, tuple[int, int], int, np.ndarray]] = []
-        self.graph: Any = None
+        self.parts: list[Part] = []
         self.arrays: tuple[Given, ...] = ()  # of the batch that is in it
         self.there: set[int] = set()  # which of them are on the GPU
 
@@ -170,9 +179,6 @@ class Bound:
 
     def _prepare(self, reads: Sequence[Buf], stream: Any) -> None:
         gpu, launches = self.gpu, self.launches
-        turns = any(e.host is not None for e in launches.build.entries)
-        expect(not turns, "gpu", "a plan", "of kernels alone", "one in which Python has its turn (several ranks)",
-               "run it on CPUs", PlanError)  # fmt: skip
         own = [e.kernel for e in launches.entries if not isinstance(e.kernel, str)]
         expect(not own, "gpu", "a plan", "of kernels of numbaflux", f"{own[:1]}", "run it on a CPU", PlanError)
         rounds = launches.build.target.products != FLOAT32
@@ -185,15 +191,22 @@ class Bound:
         self._find()
         self.found, self.patches = launches.bound(self.address)
         self.functions = gpu.load([(one.kernel, one.codes, one.threads) for one in self.found])
-        self.reads = [launches.build.status, *reads]
-        offsets, size = starts([b.nbytes for b in self.reads])
-        self.back = _kept(self.held, gpu.unpin, gpu.pinned(size))
-        self.places = [self.back[at : at + b.nbytes] for at, b in zip(offsets, self.reads, strict=True)]
-        self.status, *self.values = [
-            place.view(b.dtype).reshape(b.shape) for place, b in zip(self.places, self.reads, strict=True)
-        ]
+        self._bring(reads)
         self.twins.send(self.compute, 0)
         gpu.wait(self.compute)
+
+    def _bring(self, reads: Sequence[Buf]) -> None:
+        """What comes back before each of Python's turns, and at the end; its places in memory of the CPU."""
+        status, turns = self.launches.build.status, self.launches.turns
+        own = [[a.buf for a in turn.entry.arrays if a.buf.storage.kind == "temp"] for turn in turns]
+        self.reads = [[status, *some] for some in (*own, reads)]
+        bufs = {(id(b.storage), b.offset): b for some in self.reads for b in some}
+        offsets, size = starts([b.nbytes for b in bufs.values()])
+        back = _kept(self.held, self.gpu.unpin, self.gpu.pinned(size))
+        self.places = {
+            key: back[at : at + b.nbytes].view(b.dtype) for (key, b), at in zip(bufs.items(), offsets, strict=True)
+        }
+        self.status, *self.values = map(self.view, self.reads[-1])
 
     def _find(self) -> None:
         """What the launches use beside the arena."""
@@ -230,16 +243,19 @@ class Bound:
             self.copies = self._stream()
         with ExitStack() as own:
             slot = Slot(self.gpu, own, self.given, self.written)
-            slot.calls = self._calls({n: slot.address + at for n, at in slot.offsets.items()})
-            if self.graph and slot.calls:
-                slot.graph = _kept(own, self.gpu.end_graph, self.gpu.graph(slot.calls))
+            slot.parts = self._parts({n: slot.address + at for n, at in slot.offsets.items()})
+            for i, (calls, _) in enumerate(slot.parts if self.graph else ()):
+                if calls:
+                    slot.parts[i] = Part(calls, _kept(own, self.gpu.end_graph, self.gpu.graph(calls)))
             self.held.enter_context(own.pop_all())
         self.slots += 1
         return slot
 
-    def _calls(self, places: dict[int, int]) -> list[tuple[Any, tuple[int, int], int, np.ndarray]]:
+    def _parts(self, places: dict[int, int]) -> list[Part]:
         pairs = zip(self.functions, patched(self.found, self.patches, places), strict=True)
-        return [(function, one.grid, one.threads, one.words) for function, one in pairs]
+        calls = [(function, one.grid, one.threads, one.words) for function, one in pairs]
+        cuts = [0, *(turn.launches for turn in self.launches.turns), len(calls)]
+        return [Part(calls[start:end]) for start, end in pairwise(cuts)]
 
     def upload(self, *arrays: Given) -> None:
         """Begin to copy a batch to the GPU; returns when arrays of the CPU may be changed again. What the plan gives
@@ -262,44 +278,70 @@ class Bound:
         expect(good, "gpu", "a plan", "launched once for each batch uploaded, and finished", got, error=PlanError)
         slot = self.running = self.waiting.pop(0)
         self.gpu.after(self.compute, slot.arrived)
-        self._begin(slot.graph, slot.calls)
-        slot.fetch(self.gpu, self.compute)
+        self._begin(slot.parts, slot)
 
-    def _begin(self, graph: Any, calls: Sequence[tuple[Any, tuple[int, int], int, np.ndarray]]) -> None:
-        """Into the stream: what twins hold now, the launches, and what comes back."""
-        gpu, twins = self.gpu, self.twins
-        twins.send(self.compute, twins.first)
+    def _begin(self, parts: Sequence[Part], slot: Slot | None = None) -> None:
+        """Into the stream: what twins hold now, and the launches before Python's first turn."""
+        self.twins.send(self.compute, self.twins.first)
+        self._queue(parts, 0, slot)
+
+    def _queue(self, parts: Sequence[Part], number: int, slot: Slot | None) -> None:
+        """Into the stream: one part, and what comes back behind it; behind the last what the run gives."""
+        gpu, (calls, graph) = self.gpu, parts[number]
         if graph is not None:
             gpu.replay(graph, self.compute)
         else:
             for call in calls:
                 gpu.launch(*call, self.compute)
-        for place, b in zip(self.places, self.reads, strict=True):
-            gpu.download(place, self.address(b.storage) + b.offset, self.compute)
-        twins.fetch(self.compute)
+        for b in self.reads[number]:
+            gpu.download(self.view(b), self.address(b.storage) + b.offset, self.compute)
+        if number == len(parts) - 1:
+            self.twins.fetch(self.compute)
+            if slot is not None:
+                slot.fetch(gpu, self.compute)
+
+    def _rest(self, parts: Sequence[Part], slot: Slot | None = None) -> None:
+        """Wait for what is in the stream; then Python's turns, each with the launches behind it. Raises what a turn
+        or a check has found, the next run being free to go; else takes what has changed."""
+        self.gpu.wait(self.compute)
+        try:
+            for number, turn in enumerate(self.launches.turns, 1):
+                turn.entry.host(self)  # type: ignore[misc]
+                written = [a.buf for a in turn.entry.arrays if a.write and a.buf.storage.kind == "temp"]
+                for b in (self.launches.build.status, *written):
+                    self.gpu.upload(self.address(b.storage) + b.offset, self.view(b), self.compute)
+                self._queue(parts, number, slot)
+                self.gpu.wait(self.compute)
+            error = self.error()
+            if error is not None:
+                raise error
+        finally:
+            if self.status[0]:
+                status = self.launches.build.status
+                self.gpu.zero(self.address(status.storage), status.nbytes, self.compute)
+        self.twins.settle()
+
+    def error(self) -> Exception | None:
+        """What the check that failed says; None where none did."""
+        number, detail = self.status.tolist()
+        check: Any = self.launches.checks[number - 1].check if number > 0 else None  # below 0: left out on purpose
+        return check(detail) if check is not None else None
+
+    def view(self, buf: Buf) -> np.ndarray:
+        """What a buffer held that came back: Python may change it in a turn that writes it."""
+        return self.places[id(buf.storage), buf.offset].reshape(buf.shape)
 
     def finish(self) -> None:
         """Wait for it: what it gives is in the arrays then; raises what a check has found: then nothing changed."""
         slot = self.running
         expect(slot is not None, "gpu", "a plan", "launched before finish()", "finish() alone", error=PlanError)
         try:
-            self.gpu.wait(self.compute)
+            self._rest(slot.parts, slot)  # type: ignore[union-attr]
         finally:
             self.running = None
             self.free.append(slot)  # type: ignore[arg-type]
-        self._ended()
         slot.settle()  # type: ignore[union-attr]
         slot.arrays = ()  # type: ignore[union-attr]
-
-    def _ended(self) -> None:
-        """Raise what the check that failed says, the next run being free to go; else take what has changed."""
-        if self.status[0]:
-            code, detail = self.status.tolist()
-            status = self.launches.build.status
-            self.gpu.zero(self.address(status.storage), status.nbytes, self.compute)
-            check: Any = self.launches.checks[code - 1].check
-            raise check(detail)
-        self.twins.settle()
 
     def run(self, *arrays: Given) -> None:
         """All of it on one batch."""
@@ -311,10 +353,10 @@ class Bound:
     def direct(self, *arrays: Given) -> None:
         """Launch by launch on arrays of this GPU, where they are."""
         places = {n: arrays[n].ctypes.data for n in self.given}  # type: ignore[union-attr]
+        parts = self._parts(places)
         with self.lock:
-            self._begin(None, self._calls(places))
-            self.gpu.wait(self.compute)
-            self._ended()
+            self._begin(parts)
+            self._rest(parts)
 
 
 def _kept(held: ExitStack, free: Any, thing: Any) -> Any:

@@ -42,7 +42,7 @@ SLURM = (
     ("--job-name", "NAME", str, "that of the program unless told"),
     ("--partition", "NAME", str, "where to run"),
     ("--account", "NAME", str, "who pays"),
-    ("--gpus", "N", int, "GPUs of a node"),
+    ("--gpus", "N", int, "GPUs of a node, and a rank for each unless told"),
     ("--array", "NUMBERS", str, "a job for each, such as 0-8 or 0-99%%4: the program reads SLURM_ARRAY_TASK_ID"),
     ("--signal", "SECONDS", int, "before the limit, in which ranks write the checkpoint: 120 unless told"),
     ("--max-restarts", "N", int, "after so many it is given up: 20 unless told"),
@@ -325,7 +325,7 @@ def _needed(arguments: argparse.Namespace, job: Job) -> tuple[str, str]:
     base, shape = resident(), arguments.input_shape
     cure = "a whole node comes with all of its memory"
     expect(job.cpus is not None, "slurm", "cpus", "given with model", "None", cure)
-    ranks, cpus = job.ranks_per_node or 1, job.cpus or 1
+    ranks, cpus = job.ranks or 1, job.cpus or 1
     if arguments.batch is not None:
         every = ranks * int(job.nodes.partition("-")[0])
         shape = (ceil(check("DataLoader.batchsize", arguments.batch) / every), *shape[1:])

@@ -180,9 +180,11 @@ class Step(Compiled):
         return managed.gpu_of(next(iter(self.opt_state.vectors.values())).params)
 
     def ahead(self, args: tuple[Any, ...]) -> None:
-        """Of a step on a GPU: begin to take there what the next call will be given."""
-        program, arrays = self.program(args)
-        program.ahead(arrays)
+        """Of a step on a GPU: begin to take there what the next call will be given, unless it takes that in parts."""
+        spread = self.opt_state.spread
+        if spread is None or spread.part(args) is args:
+            program, arrays = self.program(args)
+            program.ahead(arrays)
 
     def _forget(self) -> None:
         expect(not self.opt_state.moved, "step", "opt_state", "the last one set up for the model", "an older one",

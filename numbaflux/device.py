@@ -122,6 +122,11 @@ class GPU:
         return raw.split(b"\0")[0].decode()
 
     @functools.cached_property
+    def uuid(self) -> bytes:
+        """By which it is told from all others, whatever its number is in which process."""
+        return bytes(self._do("asking for the UUID", named(self._driver, "cuDeviceGetUuid"), self.device).bytes)
+
+    @functools.cached_property
     def capability(self) -> Capability:
         """Which machine code it runs: (9, 0)."""
         kinds = self._driver.CUdevice_attribute
@@ -198,6 +203,14 @@ class GPU:
     def unpin(self, array: np.ndarray) -> None:
         """No copy may be under way."""
         self._do("unpinning memory", "cuMemFreeHost", array.ctypes.data)
+
+    def pin(self, array: np.ndarray) -> None:
+        """Let memory of the CPU that is there already stay in place, until `let_go` of its address."""
+        self._do(f"pinning {array.nbytes} bytes", "cuMemHostRegister", array.ctypes.data, array.nbytes, 0)
+
+    def let_go(self, address: int) -> None:
+        """No copy may be under way."""
+        self._do("unpinning memory", "cuMemHostUnregister", address)
 
     def zero(self, address: int, nbytes: int, stream: Any) -> None:
         if nbytes:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .distributed.launcher import local_rank
 from .managed import copied, gpu_of
 from .op import DeviceError, DTypeError, expect
 from .optim import OptState
@@ -88,7 +89,8 @@ def moved(x: Any, gpu: Any) -> Any:
 def gpu(x: Any, number: int | None = None, force: bool = False) -> Any:
     """x on a GPU: an array, or a model, tuple, list or dict with all its arrays; what is there already itself.
 
-    number: which GPU, 0 unless told. An array of PyTorch or CuPy, or whatever has `__cuda_array_interface__` or
+    number: which GPU; unless told 0, or under mpiexec or srun that of the rank: each of a node takes the next one, and
+    the first again where there are fewer. An array of PyTorch or CuPy, or whatever has `__cuda_array_interface__` or
     `__dlpack__`, becomes one of numbaflux, copied. Optimiser states are made where the model is: nf.setup(rule,
     nf.gpu(model)).
     The arrays are NumPy arrays in memory that the GPU and the CPU both reach. What numbaflux computes from them is
@@ -127,7 +129,8 @@ def cpu_device() -> Device:
 
 
 def gpu_device(number: int | None = None, force: bool = False) -> Device:
-    """One of the GPUs, 0 unless told: gpu_device()(x) is nf.gpu(x). Without a GPU the CPU, as nf.gpu says.
+    """One of the GPUs, that of this rank unless told: gpu_device()(x) is nf.gpu(x). Without a GPU the CPU, as nf.gpu
+    says.
 
     Raises DeviceError for a number that no GPU has.
 
@@ -138,14 +141,14 @@ def gpu_device(number: int | None = None, force: bool = False) -> Device:
     >>> put([1, 2])
     [1, 2]
     """
-    which = 0 if number is None else number
-    whole = isinstance(which, int | np.integer) and not isinstance(which, bool)
+    whole = number is None or isinstance(number, int | np.integer) and not isinstance(number, bool)
     expect(whole, "gpu", "number", "an integer", repr(number), error=DTypeError)
     device = _driver()
     why = device.why_not()
     if not why:
-        device.gpu(int(which))  # raises where there is none of this number
-        return Device("gpu", int(which))
+        which = local_rank() % device.count() if number is None else int(number)
+        device.gpu(which)  # raises where there is none of this number
+        return Device("gpu", which)
     told = {name: os.environ.get(name, "") for name in SLURM}
     given = [f"{name}={text}" for name, text in told.items() if text not in ("", SLURM[name])]
     said = f"; Slurm gave this job GPUs ({given[0]})" if given else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import device
 from .distributed import probe
 from .distributed.launcher import launched, mismatch
 from .distributed.probe import Found
@@ -148,6 +149,7 @@ def told(mpi: Found | str) -> dict[str, str]:
     version = probe.version() or f"not installed ({INSTALL})"
     if isinstance(mpi, str):
         return {"mpi4py": version, "MPI": mpi or "not used"}
+    way, count = "by way of the CPU's memory" if not mpi.gpus else "MPI reaches their memory", device.count()
     nodes = f"{mpi.nodes} node{'s' * (mpi.nodes > 1)}"
     ulfm = (
         "init(survive=True) goes on without a lost rank, under mpiexec --with-ft ulfm"
@@ -160,6 +162,7 @@ def told(mpi: Found | str) -> dict[str, str]:
         "ranks": f"rank {mpi.rank} of {mpi.size}, {nodes}, {mpi.local_size} on this one",
         "MPI threads": mpi.threads,
         "fault tolerance": f"{'ULFM' if mpi.ulfm else 'none'}: {ulfm}",
+        "MPI and GPUs": way + (f"; this rank takes gpu:{mpi.local_rank % count} of {count}" if count else ""),
     }
 
 

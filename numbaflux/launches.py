@@ -3,7 +3,7 @@
 The words of a launch are those of a row (kernels/table.py), behind the address of the status word, at which entries
 look that change what outlives the run (0: the others do not). The entries stand in the order in which they were made,
 so each launch finds what those before it have written; the tiles of one launch, and the blocks of one tile, run in any
-order and at once.
+order and at once. Where Python has its turn the list is cut.
 """
 
 from __future__ import annotations
@@ -43,14 +43,33 @@ class Patch(NamedTuple):
     argument: int
 
 
+class Turn(NamedTuple):
+    """Python's turn: how many launches stand before it, and what it is."""
+
+    launches: int
+    entry: Entry
+
+
 class Launches:
     """A plan's entries as launches, relative to an arena, which is all zero before the first run."""
 
     def __init__(self, build: Build) -> None:
         self.build = build
-        self.entries = [e for e in build.needed() if e.host is None]
+        self.entries: list[Entry] = []
+        self.turns: list[Turn] = []
+        for e in build.needed():
+            if e.host is None:
+                self.entries.append(e)
+            else:
+                self.turns.append(Turn(self._before(e), e))
         self.checks = [e for e in build.entries if e.check is not None]
         self.arena, self.offsets = self._place()
+
+    def _before(self, e: Entry) -> int:
+        """How many launches must be done when Python has its turn: up to the last one that it must find done, so that
+        gradients of the last layers are on their way while those of the first are made. Turns stay in their order."""
+        found = [i for i, other in enumerate(self.entries, 1) if other.number < e.after or _meet(e, other)]
+        return max([*found, *(turn.launches for turn in self.turns)], default=0)
 
     def _place(self) -> tuple[int, dict[int, int]]:
         """Bytes of the arena, and where each storage of the plan's own begins in it: by its first and last launch."""
@@ -93,6 +112,11 @@ class Launches:
         fits = tiles <= TILES and chosen.parts <= MOST
         expect(fits, e.kernel, "grid", f"at most {TILES} x {MOST}", (tiles, chosen.parts), error=PlanError)
         return Launch(chosen.name, e.signature, chosen.threads, (tiles, chosen.parts), np.array(words, np.int64))
+
+
+def _meet(one: Entry, two: Entry) -> bool:
+    """Whether one of them writes what the other uses."""
+    return any((a.write or b.write) and a.buf.meets(b.buf) for a in one.arrays for b in two.arrays)
 
 
 def _size(a: object, rows: int, block: int) -> object:

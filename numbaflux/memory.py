@@ -23,6 +23,11 @@ def aligned(nbytes: int) -> np.ndarray:
     return raw[at : at + nbytes]
 
 
+def pages(nbytes: int) -> np.ndarray:
+    """Zeroed bytes on pages that nothing else is on, so that they can be pinned; of a child that is forked its own."""
+    return np.frombuffer(mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8, nbytes)
+
+
 def fenced() -> bool:
     """Whether plans made from now on are to run fenced: NUMBAFLUX_FENCE=1, for tests."""
     return os.environ.get("NUMBAFLUX_FENCE") == "1"

@@ -50,7 +50,8 @@ class Job:
     """What the script asks of Slurm, and what it runs: the options of the command.
 
     cpus: of a rank; without it nodes are taken whole and cut into ranks_per_node, or into their NUMA domains where
-    that is not given either. time, memory, array: as Slurm writes them. signal: seconds before the time limit.
+    that is not given either. gpus: of a node, with a rank for each unless ranks_per_node says otherwise. time, memory,
+    array: as Slurm writes them. signal: seconds before the time limit.
     notes: lines of comment. Raises RangeError, DTypeError.
 
     >>> Job(command=("train.py",), nodes="no")
@@ -95,6 +96,11 @@ class Job:
             expect(good, "slurm", "env", "NAME=VALUE, the name of letters, digits and _", name)
         limit = seconds(self.time)
         expect(self.signal < limit, "slurm", "signal", f"less than the {limit} s of time", self.signal)
+
+    @property
+    def ranks(self) -> int | None:
+        """Of a node; None: they follow from its NUMA domains."""
+        return self.ranks_per_node or self.gpus or None
 
 
 def seconds(limit: str) -> int:
@@ -172,7 +178,7 @@ def _head(job: Job, made_by: tuple[str, ...]) -> Iterator[str]:
         "partition": job.partition,
         "account": job.account,
         "nodes": job.nodes,
-        "ntasks-per-node": job.ranks_per_node or ("" if whole else 1),
+        "ntasks-per-node": job.ranks or ("" if whole else 1),
         "cpus-per-task": job.cpus or "",
         "gpus-per-node": job.gpus or "",
         "mem": job.memory or ("0" if whole else ""),  # 0: all of the node
@@ -202,7 +208,7 @@ def _ranks(job: Job) -> Iterator[str]:
     if job.cpus is not None:
         yield "ranks=$SLURM_NTASKS_PER_NODE cpus=$SLURM_CPUS_PER_TASK # of a node; of a rank"
         return
-    if job.ranks_per_node is not None:
+    if job.ranks is not None:
         yield "ranks=$SLURM_NTASKS_PER_NODE # of a node"
     else:
         yield "# One rank for each NUMA domain with CPUs: its threads work on memory that is near."

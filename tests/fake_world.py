@@ -47,7 +47,7 @@ class World(distributed.World):
     def share(self, text, root=0):
         return self._exchange("share", text)[root]
 
-    def sum(self, vector, what="sum"):
+    def sum(self, vector, what="sum", there=False):
         vector[...] = np.sum(self._exchange(what, vector.copy()), axis=0)
 
     def broadcast(self, array, root=0):

@@ -99,7 +99,15 @@ def test_job_and_launcher_are_named():
 def test_mpi_is_told():
     assert told(MPI)["ranks"] == "rank 0 of 2, 1 node, 2 on this one"
     assert told(MPI)["MPI"] == "MPICH Version: 5.0.2 (/sw/mpich/lib/libmpi.so.12)"
+    assert told(replace(MPI, gpus=True))["MPI and GPUs"].startswith("MPI reaches their memory")
     assert told(replace(MPI, ulfm=True))["fault tolerance"].startswith("ULFM: ") and told("x")["MPI"] == "x"
+
+
+def test_which_gpu_a_rank_takes_is_told(monkeypatch):
+    monkeypatch.setattr(doctor.device, "count", lambda: 0)
+    assert told(MPI)["MPI and GPUs"] == "by way of the CPU's memory"
+    monkeypatch.setattr(doctor.device, "count", lambda: 2)
+    assert told(replace(MPI, local_rank=3))["MPI and GPUs"] == "by way of the CPU's memory; this rank takes gpu:1 of 2"
 
 
 # ---------------------------------------------------------------------------------------------------------- the command

@@ -55,6 +55,15 @@ def test_bash_reads_every_variant(tmp_path):
         assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_a_rank_for_each_gpu(capsys):
+    for words, ranks in ((["--gpus", "4"], "4"), (["--gpus", "4", "--cpus", "8"], "4"),
+                         (["--gpus", "4", "--ranks-per-node", "2"], "2")):  # fmt: skip
+        text = printed(capsys, *words, "train.py")
+        found = asked(text)
+        assert (found["gpus-per-node"], found["ntasks-per-node"]) == ("4", ranks)
+        assert "ranks=$SLURM_NTASKS_PER_NODE" in text
+
+
 def test_slurm_reads_its_lines_first():
     """Slurm stops looking at the first line that is neither blank nor a comment."""
     for job in JOBS:
@@ -173,7 +182,7 @@ class Node:
 
     def start(self, job, **env):
         known = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "8", "LOG": str(self.log)}
-        known |= {"SLURM_NTASKS_PER_NODE": str(job.ranks_per_node or 1), "HOME": "/home/me"}
+        known |= {"SLURM_NTASKS_PER_NODE": str(job.ranks or 1), "HOME": "/home/me"}
         known |= {"SLURM_CPUS_PER_TASK": str(job.cpus)} if job.cpus else {}
         (self.folder / "job.sh").write_text(script(job, MADE_BY))
         path = f"{self.folder}:/usr/bin:/bin"

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Made by: numbaflux slurm script --gpus 1 --ranks-per-node 1 --cpus 16 --memory 32G examples/slurm/train.py
+# Made by: numbaflux slurm script --nodes 2 --gpus 4 --cpus 16 --memory 128G examples/slurm/train.py --gpu
 #SBATCH --job-name=train
-#SBATCH --nodes=1
-#SBATCH --ntasks-per-node=1
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
 #SBATCH --cpus-per-task=16
-#SBATCH --gpus-per-node=1
-#SBATCH --mem=32G
+#SBATCH --gpus-per-node=4
+#SBATCH --mem=128G
 #SBATCH --time=1:00:00
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
@@ -33,7 +33,7 @@ trap 'ended=1' TERM # scancel; Slurm tells the ranks itself
 # In the background, as a shell that waits in the foreground serves no trap.
 srun -K1 --mpi=pmi2 --cpu-bind=cores --nodes="$SLURM_JOB_NUM_NODES" \
     --ntasks="$((ranks * SLURM_JOB_NUM_NODES))" --ntasks-per-node="$ranks" --cpus-per-task="$cpus" \
-    python examples/slurm/train.py &
+    python examples/slurm/train.py --gpu &
 step=$!
 while kill -0 "$step" 2>/dev/null; do wait "$step"; done # a signal ends wait, not the step
 wait "$step"

@@ -1,8 +1,9 @@
 """A training for a cluster: handwritten digits on any number of ranks; told to stop, it goes on when started again.
 
 `python train.py` runs it alone, `mpiexec -n 4 python train.py` on four ranks, and the scripts beside it under Slurm.
-USR1 or TERM, which Slurm sends before a time limit, end it after a step with a checkpoint and exit code 75; started
-again it goes on from there, bit for bit. Writes run.h5 (the checkpoint) and model.h5 (the network).
+With --gpu each rank takes a GPU. USR1 or TERM, which Slurm sends before a time limit, end it after a step with a
+checkpoint and exit code 75; started again it goes on from there, bit for bit. Writes run.h5 (the checkpoint) and
+model.h5 (the network).
 """
 
 import argparse
@@ -48,6 +49,7 @@ def train(options, world):
     nf.seed(options.seed)
     training, test = prepare(options.seed)
     model = network(training[0], options.channels)
+    model = nf.gpu(model, force=True) if options.gpu else model  # that of this rank of its node
     opt_state = nf.setup(nf.DistributedOptimizer(nf.Adam(options.rate), world), model)
     world.synchronize(model, opt_state)
     data = nf.DataLoader(training, batchsize=options.batchsize, shuffle=True, rng=options.seed, world=world)
@@ -69,6 +71,7 @@ def arguments():
     parser.add_argument("--batchsize", type=int, default=64, help="of all ranks together, a multiple of their number")
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate")
     parser.add_argument("--channels", type=int, default=16, help="of the first convolution")
+    parser.add_argument("--gpu", action="store_true", help="train on GPUs, one for each rank")
     text = (
         f"rate and channels are those of this row of the sweep, 0 to {len(SWEEP) - 1}; files go to a folder of its own"
     )

@@ -16,6 +16,12 @@ SIZES = {
     "FLUX_JOB_SIZE": "flux run",
     "SLURM_STEP_NUM_TASKS": "srun",
 }
+# Variables in which they tell which of a node's processes it is. A batch script and mpiexec's own process on a node are
+# steps of Slurm too, with 0 for all that they start.
+LOCAL = (
+    "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID",
+    "JSM_NAMESPACE_LOCAL_RANK", "FLUX_TASK_LOCAL_ID", "SLURM_LOCALID",
+)  # fmt: skip
 MARKS = ("PMIX_RANK", "PMI_RANK", "PMI_FD")  # of launchers that do not tell how many
 
 
@@ -32,6 +38,15 @@ def launched(environment: Mapping[str, str] = os.environ) -> tuple[str, int] | N
         return max(found, key=lambda pair: pair[1])
     marks = [name for name in MARKS if name in environment]
     return (f"a launcher that sets {marks[0]}", 0) if marks else None
+
+
+def local_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Which of the processes of its node this one is; 0 where nobody says.
+
+    >>> local_rank({"MPI_LOCALRANKID": "3", "SLURM_LOCALID": "0"}), local_rank({})
+    (3, 0)
+    """
+    return max((int(environment[name]) for name in LOCAL if environment.get(name, "").isdecimal()), default=0)
 
 
 def mismatch(size: int, environment: Mapping[str, str] = os.environ) -> str:

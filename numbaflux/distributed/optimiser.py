@@ -6,13 +6,12 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from ..lowering import Buf, Build, whole
-from ..memory import aligned
+from ..memory import pages
 from ..op import DTypeError, Error, NonFiniteError, PlanError, RankError, expect
 from ..optim import OptState, Rule
 from ..optim.chain import Norm
@@ -29,6 +28,7 @@ from .kept import Kept
 from .node import Shared
 from .overlap import Courier, bucket
 from .shards import part_of, seed_of
+from .staging import staged
 from .world import World
 
 LEFT_OUT = -1  # in the status of a plan: no update this time
@@ -83,8 +83,7 @@ class DistributedOptimizer(Spread):
         self.overlap = (world.threads and world.spare) if overlap is None else bool(overlap)
         self.overlap = self.overlap and world.size > 1 and not (self.fixed or self.sharded)
         self.shared: dict[int, Shared] = {}  # vectors that ranks of a node see, by their addresses
-        self.closing = False  # whether those that wait are used as they are
-        self.kept = 0  # gradients that are added up and wait
+        self.closing, self.kept = False, 0  # whether gradients that wait are used as they are; of how many steps
         self.collecting, self.at = False, 0  # whether this run only adds up gradients; which part of the batch it is of
         self.losses: list[float] = []
 
@@ -138,7 +137,7 @@ class DistributedOptimizer(Spread):
         here = node is not None and not self.fixed and self.wire is None
         wanted = node is not None and node.size == self.world.size if self.sharded else name == "grads"
         if node is None or not (here and wanted) or size * dtype.itemsize < TOGETHER:
-            return aligned(size * dtype.itemsize).view(dtype)
+            return pages(size * dtype.itemsize).view(dtype)
         found = self.world.meet("nf.setup", [size])
         expect(bool((found == size).all()), "setup", "model", "of one size on all ranks", found[:, 0].tolist(),
                "build the same model on all ranks", RankError)  # fmt: skip
@@ -150,6 +149,8 @@ class DistributedOptimizer(Spread):
         self.state, self.vectors = state, list(state.vectors.values())
         self.sums: Kept | None = None  # of gradients that wait
         self.tree, self.courier = Tree(), Courier()
+        self.staged = staged(self.vectors, self.world, bool(self.wire or self.fixed or self.sharded), self.memory)
+        self.arrays = [self.staged[id(v)].array for v in self.vectors]
         good = self.wire is None or all(v.params.dtype == np.float32 for v in self.vectors)
         expect(good, "DistributedOptimizer", "wire", "None for a model that is not float32", repr(self.wire))
 
@@ -262,7 +263,7 @@ class DistributedOptimizer(Spread):
         if self.overlap:
             self.courier.finish()
         else:
-            self._add_all_kept()
+            self._fetch()
             self._meet(math.fsum(self.losses) / self.parts, samples, instance.error())
             self._sum_all()
         self.world.confirm("a training step")
@@ -284,40 +285,44 @@ class DistributedOptimizer(Spread):
         self.mean = math.fsum(found[:, 2].tolist()) / self.world.size
 
     def _sum(self, v: Vectors, start: int, end: int, known: bool) -> None:
-        """Of a bucket; known: whether all ranks have its gradients."""
-        shared, part = self.shared.get(v.grads.ctypes.data), v.grads[start:end]
+        """Of a bucket; known: whether all ranks have it where it is added up; else it goes there, and comes back."""
+        staging = self.staged[id(v)]
+        shared, part = self.shared.get(staging.array.ctypes.data), staging.array[start:end]
+        if not known:
+            staging.fetch(v.grads, start, end)
         if shared is not None:
             shared.sum(start, end, known)
         elif self.wire is None:
-            self.world.sum(part, "gradients")
+            self.world.sum(part, "gradients", there=staging.reached)
         else:
             sum_packed(self.world, part, self.wire)
+        if not known:
+            staging.give(v.grads, start, end)
 
     def _sum_all(self) -> None:
         if self.fixed:
-            self.tree.add([v.grads for v in self.vectors])
-            for v, total in zip(self.vectors, self.tree.total(), strict=True):
-                v.grads[...] = total
-                sum_by_tree(self.world, v.grads)
-            return
-        for one in () if self.sharded else self.stretches():
+            self.tree.add(self.arrays)
+            for array, total in zip(self.arrays, self.tree.total(), strict=True):
+                array[...] = total
+                sum_by_tree(self.world, array)
+        for one in () if self.fixed or self.sharded else self.stretches():
             self._sum(*one, known=True)
         finite = math.isfinite(self.mean)  # else the check of the loss says so, on all ranks
-        for v in self.vectors if self.sharded and finite else ():
-            shared = self.shared.get(v.grads.ctypes.data)
+        for array in self.arrays if self.sharded and finite else ():
+            shared = self.shared.get(array.ctypes.data)
             if shared is not None:
-                shared.reduce(self._ends(v))
+                shared.reduce(shared.shares(0, array.size))
             else:
-                self.world.scatter_sum(v.grads, self._counts(v.grads.size))
+                self.world.scatter_sum(array, self._counts(array.size))
+        for v in self.vectors:
+            self.staged[id(v)].give(v.grads)
 
-    def _ends(self, v: Vectors) -> tuple[int, ...]:
-        """Where the ranks' stretches begin and end."""
-        return 0, *accumulate(self._counts(v.grads.size))
-
-    def _add_all_kept(self) -> None:
-        """Before others may read them."""
+    def _fetch(self) -> None:
+        """Before others may read them: gradients with those that were kept, where ranks add them up."""
         for i in range(len(self.stretches())):
             self._add_kept(i)
+        for v in self.vectors:
+            self.staged[id(v)].fetch(v.grads)
 
     def _add_kept(self, i: int) -> None:
         if self.kept and self.sums is not None:
@@ -333,7 +338,8 @@ class DistributedOptimizer(Spread):
             self.kept = 0
             return
         if self.fixed:
-            self.tree.add([v.grads for v in self.vectors])
+            self._fetch()
+            self.tree.add(self.arrays)
         else:
             self.sums = self.sums or Kept(self.stretches())
             self.sums.keep(first=self.kept == 0)
@@ -343,12 +349,18 @@ class DistributedOptimizer(Spread):
     def _spread_out(self, instance: Any) -> None:
         """Each rank's parameters for all."""
         for v in () if instance.status[0] else self.vectors:
-            shared = self.shared.get(v.params.ctypes.data)
+            staging = self.staged[id(v)]
+            array = staging.of(v.params)
+            staging.fetch(v.params, *v.own)
+            shared = self.shared.get(array.ctypes.data)
             if shared is not None:
                 shared.node.barrier("parameters")
-                shared.bring(self._ends(v))
+                shared.bring(shared.shares(0, array.size))
             else:
-                self.world.fill(v.params, self._counts(v.params.size))
+                self.world.fill(array, self._counts(array.size))
+            staging.give(v.params)
+            if shared is not None and staging.apart:
+                shared.node.barrier("parameters of all")  # gradients come to the same place
 
     def update(self) -> None:
         cure = "nf.compile(loss, model, opt_state)"
@@ -358,7 +370,7 @@ class DistributedOptimizer(Spread):
             v.grads *= self.share
         if self.collecting:
             return
-        self._add_all_kept()
+        self._fetch()
         self._meet(0.0, 0, None)
         self._sum_all()
         self.world.confirm("an update")

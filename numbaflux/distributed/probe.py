@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +25,8 @@ ALONE = 60  # seconds that MPI may take to start without a launcher
 @dataclass(frozen=True)
 class Found:
     """What a rank knows of MPI. path: the library's file; nodes: of all ranks; local_rank, local_size: on its node;
-    threads: the level; ulfm: whether the library has the calls by which survivors of a lost rank go on."""
+    threads: the level; ulfm: whether the library has the calls by which survivors of a lost rank go on; gpus: whether
+    it reaches the memory of GPUs."""
 
     library: str
     abi: str
@@ -34,6 +38,7 @@ class Found:
     local_size: int
     threads: str
     ulfm: bool
+    gpus: bool = False
 
 
 def version(package: str = "mpi4py") -> str:
@@ -68,6 +73,7 @@ def found() -> Found:
         local_size=node.Get_size(),
         threads={getattr(MPI, f"THREAD_{name}"): name for name in LEVELS}[MPI.Query_thread()],
         ulfm=survives(MPI),
+        gpus=reaches_gpus(),
     )
 
 
@@ -90,6 +96,24 @@ def survives(MPI: Any) -> bool:
         comm.Free()
         return False
     return True
+
+
+def reaches_gpus(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether MPI, which has been started, says that it reaches the memory of NVIDIA's GPUs ("CUDA-aware"): by the call
+    of Open MPI and MPICH, or by the variable without which Cray MPICH does not. NUMBAFLUX_CUDA_AWARE=0 or 1 says
+    otherwise.
+
+    >>> reaches_gpus({"NUMBAFLUX_CUDA_AWARE": "1"})
+    True
+    """
+    told = environment.get("NUMBAFLUX_CUDA_AWARE", "")
+    if told:
+        return told != "0"
+    try:
+        asked = ctypes.CDLL(_loaded()).MPIX_Query_cuda_support
+    except (OSError, AttributeError):
+        return environment.get("MPICH_GPU_SUPPORT_ENABLED") == "1"
+    return bool(asked()) or environment.get("MPICH_GPU_SUPPORT_ENABLED") == "1"
 
 
 def _loaded() -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..managed import fetched, gpu_of
 from ..native import pool, set_num_threads
 from ..op import PlanError, RankError, RankLostError, expect
 from ..rng import Generator, default
@@ -186,17 +187,28 @@ class World:
         return buffer.tobytes().decode()
 
     def broadcast(self, array: np.ndarray, root: int = 0) -> None:
-        """Let a contiguous array hold what it holds on rank 0 (or root), in place."""
+        """Let an array hold what it holds on rank 0 (or root), in place."""
+        if not array.flags.c_contiguous or gpu_of(array) is not None:
+            whole = np.array(array, order="C")
+            self.broadcast(whole, root)
+            array[...] = whole
+            fetched(array)
+            return
         flat = array.reshape(-1).view(np.uint8)
         for start in range(0, flat.size, PIECE):
             part = flat[start : start + PIECE]
             self._do(lambda part=part: self._comm.Ibcast(part, root), "broadcast")  # type: ignore[misc]
 
-    def sum(self, vector: np.ndarray, what: str = "sum") -> None:
-        """Let a contiguous vector hold the sum over all ranks, in place."""
+    def sum(self, vector: np.ndarray, what: str = "sum", there: bool = False) -> None:
+        """Let a contiguous vector hold the sum over all ranks, in place. there: in a GPU's memory, which MPI reaches;
+        all ranks are known to come, as they wait in MPI itself: Open MPI does not reach it by calls that do not."""
         for start in range(0, vector.size, PIECE):
             part = vector[start : start + PIECE]
-            self._do(lambda part=part: self._comm.Iallreduce(self._mpi.IN_PLACE, part), what)  # type: ignore[misc]
+            if there and self.size > 1:
+                with self._survived(what):
+                    self._comm.Allreduce(self._mpi.IN_PLACE, part)
+            else:
+                self._do(lambda part=part: self._comm.Iallreduce(self._mpi.IN_PLACE, part), what)  # type: ignore[misc]
 
     def exchange(self, mine: np.ndarray, theirs: np.ndarray) -> None:
         """Send each rank its equal part of mine, and put theirs together in the order of ranks."""
@@ -306,7 +318,7 @@ class World:
             held += [opt_state.hyper, *(a for v in shared for a in v.states.values())]
         held += [g.words for g in self._generators(model)]
         for array in held:
-            self._from_first(array)
+            self.broadcast(array)
 
     def _compare(self, about: list[str]) -> None:
         """Raise RankError on all ranks where the lines differ, with the first that does."""
@@ -325,12 +337,6 @@ class World:
     def _generators(model: Any) -> Iterable[Generator]:
         held = [value for _, one in layers(model) for value in vars(one).values() if isinstance(value, Generator)]
         return {id(g): g for g in [default(), *held]}.values()
-
-    def _from_first(self, array: np.ndarray) -> None:
-        whole = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-        self.broadcast(whole)
-        if whole is not array:
-            array[...] = whole
 
     # ------------------------------------------------------------------------------------------------- begin and end
 

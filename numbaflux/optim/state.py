@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..lowering import CPU, GPU, Build, as_buf
-from ..managed import beside, common, copied, copy, fetched, gpu_of, name_of
+from ..managed import beside, common, copied, copy, fetched, gpu_of
 from ..memory import aligned
-from ..op import DeviceError, DTypeError, NonFiniteError, PlanError, ShapeError, expect
+from ..op import DTypeError, NonFiniteError, PlanError, ShapeError, expect
 from ..plan import Plan
 from ..tree import PARAM, Leaf, Moves, fields, layers, leaves, put, replaced
 from .around import Average, Scheduler, changed
@@ -147,9 +147,7 @@ def setup(rule: Rule | Spread, model: Any) -> OptState:
         held = not isinstance(first.owner, tuple)
         expect(held, "setup", first.path, "in a layer, list or dict", "in a tuple, whose arrays cannot be moved",
                error=DTypeError)  # fmt: skip
-    gpu = common("setup", [(first.path, first.array) for first, *_ in found.values()])
-    expect(gpu is None or spread is None, "setup", "model", "on the CPU where several ranks train it", name_of(gpu),
-           "nf.cpu(model)", DeviceError)  # fmt: skip
+    common("setup", [(first.path, first.array) for first, *_ in found.values()])
     groups: dict[np.dtype[Any], list[list[Leaf]]] = {}
     for tied in found.values():
         groups.setdefault(tied[0].array.dtype, []).append(tied)
@@ -184,7 +182,8 @@ def _vectors(rule: Rule, dtype: np.dtype[Any], group: list[list[Leaf]], spread: 
                 state[max(0, s.start - own[0]) : max(0, s.start + s.size - own[0])] = start
     scratch = vector(size if _changes_gradients(rule) else 0)
     names = "params", "grads"
-    params, grads = (vector() if spread is None else spread.memory(size, dtype, name) for name in names)
+    shared = None if gpu is not None or spread is None else spread.memory
+    params, grads = (vector() if shared is None else shared(size, dtype, name) for name in names)
     vectors = Vectors(params, grads, scratch, states, segments, own)
     for s, tied in zip(segments, group, strict=True):
         view = s.of(vectors.params)

@@ -18,8 +18,9 @@ simulator.install()
 def gpus(monkeypatch):
     """Two GPUs by their numbers."""
     made = [FakeGPU(), FakeGPU()]
-    made[1].number = 1
+    made[1].number, made[1].uuid = 1, b"another"
     monkeypatch.setattr(device, "why_not", lambda: "")
+    monkeypatch.setattr(device, "count", lambda: 2)
     monkeypatch.setattr(device, "gpu", lambda number=0: made[number])
     return made
 

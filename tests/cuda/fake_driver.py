@@ -29,7 +29,7 @@ class Event:
 class FakeGPU:
     """What device.GPU is; `calls` has the name of what was asked, in order, `done` what has run, and in which order."""
 
-    number, name, capability = 0, "a GPU that is not there", (9, 0)
+    number, name, capability, uuid = 0, "a GPU that is not there", (9, 0), b"one"
 
     def __init__(self, room=1 << 30, order="forward"):
         self.room, self.order = room, order
@@ -95,6 +95,14 @@ class FakeGPU:
     def unpin(self, array):
         self._asked("unpin", False)
         del self.pins[array.ctypes.data]
+
+    def pin(self, array):
+        self._asked("pin", False)
+        self.pins[array.ctypes.data] = array
+
+    def let_go(self, address):
+        self._asked("let_go", False)
+        del self.pins[address]
 
     def _stays(self, array):
         start, end = array.ctypes.data, array.ctypes.data + array.nbytes

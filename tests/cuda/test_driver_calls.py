@@ -25,7 +25,8 @@ TAKES = {
     "cuEventElapsedTime": 2, "cuEventSynchronize": 1, "cuEventDestroy": 1, "cuModuleLoadData": 1,
     "cuModuleGetFunction": 2, "cuLaunchKernel": 11, "cuGraphInstantiate": 2, "cuGraphExecDestroy": 1,
     "cuGraphDestroy": 1, "cuMemcpyDtoDAsync": 4, "cuGraphLaunch": 2, "cuDriverGetVersion": 0, "cuCtxSynchronize": 0,
-    "cuMemAllocManaged": 2, "cuMemAdvise_v2": 4, "cuMemPrefetchAsync_v2": 5,
+    "cuMemAllocManaged": 2, "cuMemAdvise_v2": 4, "cuMemPrefetchAsync_v2": 5, "cuMemHostRegister": 3,
+    "cuMemHostUnregister": 1, "cuDeviceGetUuid_v2": 1,
 }  # fmt: skip
 GIVES = {
     "cuDeviceGetCount": (1,), "cuDeviceGet": (0,), "cuDeviceGetName": (b"NVIDIA H200\0\0",), "cuMemGetInfo": (3, 4),
@@ -33,7 +34,7 @@ GIVES = {
     "cuStreamCreate": ("stream",),
     "cuStreamEndCapture": ("captured",), "cuGraphInstantiate": ("graph",), "cuEventCreate": ("event",),
     "cuEventElapsedTime": (2.5,), "cuModuleLoadData": ("module",), "cuModuleGetFunction": ("function",),
-    "cuDriverGetVersion": (13000,),
+    "cuDriverGetVersion": (13000,), "cuDeviceGetUuid_v2": (SimpleNamespace(bytes=bytes(16)),),
 }  # fmt: skip
 
 
@@ -102,7 +103,12 @@ def test_what_is_asked(driver, monkeypatch):
         ("cuMemcpyDtoHAsync", where, 512, 4, "stream"), ("cuMemcpyDtoDAsync", 768, 512, 4, "stream"),
         ("cuStreamSynchronize", "stream"),
     ]  # fmt: skip
-    assert gpu.seconds(event, event) == 0.0025
+    assert gpu.seconds(event, event) == 0.0025 and gpu.uuid == bytes(16)
+    driver.calls.clear()
+    own = np.zeros(8, np.float32)
+    gpu.pin(own)
+    gpu.let_go(own.ctypes.data)
+    assert driver.calls == [("cuMemHostRegister", own.ctypes.data, 32, 0), ("cuMemHostUnregister", own.ctypes.data)]
     for end, thing in ((gpu.end_event, event), (gpu.end_stream, stream), (gpu.free, 512), (gpu.unpin, host)):
         end(thing)
     gpu.synchronize()

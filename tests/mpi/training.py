@@ -37,11 +37,13 @@ def model_of(dtype, norm=""):
     return nf.f64(model) if dtype == "float64" else model
 
 
-def train(world, dtype="float32", norm="", validate="arrays", compile=True, epochs=3, callbacks=(), **options):
-    """The model and its history; world: None in one process. options: of the loader or the DistributedOptimizer."""
+def train(world, dtype="float32", norm="", validate="arrays", compile=True, epochs=3, callbacks=(), put=nf.cpu,
+          **options):  # fmt: skip
+    """The model and its history; world: None in one process; put: to a device. options: of the loader or the
+    DistributedOptimizer."""
     own = {name: options.pop(name) for name in ("partial", "rng", "shuffle") if name in options}
     training, validation = data(dtype)
-    model = model_of(dtype, norm)
+    model = put(model_of(dtype, norm))
     model = nf.distributed.sync_batchnorm(model, world) if world is not None and norm == "of all" else model
     rule = nf.Momentum(0.1)
     state = nf.setup(rule if world is None else nf.DistributedOptimizer(rule, world, **options), model)
