@@ -90,7 +90,7 @@ class FakeGPU:
 
     def part(self, address, nbytes):
         """Some of the GPU's memory."""
-        for start, block in self.blocks.items():
+        for start, block in list(self.blocks.items()):  # other threads may allocate
             if start <= address and address + nbytes <= start + block.nbytes:
                 return block[address - start :][:nbytes]
         raise DeviceError("gpu: running kernels failed: CUDA_ERROR_ILLEGAL_ADDRESS")
