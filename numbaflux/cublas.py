@@ -36,6 +36,10 @@ TAKES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("cublasSgemmStridedBatched_64", "cublasDgemmStridedBatched_64"), _stack),
     "cublasGetStatusName": (_int,),
 }
+CURES = {
+    "CUBLAS_STATUS_NOT_INITIALIZED": "the driver must know its CUDA (nvidia-smi), and some memory be free",
+    "CUBLAS_STATUS_ALLOC_FAILED": "use smaller batches, or close() what is not needed",
+}
 NUMBERS = {"f4": ("S", ctypes.c_float), "f8": ("D", ctypes.c_double)}
 
 
@@ -60,7 +64,8 @@ class Cublas:
         status = self.calls[name](*args)
         if status:
             said = self.calls["cublasGetStatusName"](status).decode()
-            raise DeviceError(f"gpu: cuBLAS's {name} failed: {said}")
+            cure = CURES.get(said, "")
+            raise DeviceError(f"gpu: cuBLAS's {name} failed: {said}" + (f"; {cure}" if cure else ""))
 
     def product(self, code: str, words: np.ndarray, stream: Any) -> None:
         """Begin what an entry's words say (ops/dense.py), of arrays of that code."""

@@ -34,7 +34,7 @@ from numbaflux import device, warm  # noqa: E402
 BUDGET = 480.0  # seconds for all
 LIMITS = {"prepare": 200.0, "devices": 90.0, "training": 90.0, "speed": 120.0}  # of a family
 LIMIT = 60.0  # of any other
-PACKAGES = ("numpy", "numba", "llvmlite", "torch")
+PACKAGES = ("numpy", "numba", "llvmlite", "nvidia-cublas-cu12", "nvidia-cublas", "torch")
 SHOWN = 20  # failures that the table lists
 Runner = Callable[[str, bool, float], Iterable[Record]]
 

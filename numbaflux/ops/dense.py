@@ -150,7 +150,8 @@ def _as_columns(row: int, step: int, width: int) -> tuple[Int, Int]:
 
 
 def by_cublas(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None = None, count: int = 1) -> bool:
-    """C' = B' A', one or a stack of them, where the plan's products are cuBLAS's; it adds to a bias that is there."""
+    """C' = B' A', one or a stack of them, where the plan's products are cuBLAS's; it adds to a bias that is there. It
+    runs whatever the status says, so C is never what outlives a step that has failed."""
     if b.target.products != CUBLAS or p.k == 0 or out.size == 0:
         return False
     if start:

@@ -101,8 +101,11 @@ def test_predictions_and_gradients(gpus, make):
     assert len(gemms(gpus[0])) > asked
 
 
-@pytest.mark.parametrize("rule", [nf.Adam(0.05), nf.Muon(0.05)], ids=["Adam", "Muon"])
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [*((make, nf.Adam(0.05)) for make in MODELS), (net, nf.Muon(0.05))],
+    ids=["rows", "series", "pixels", "Muon"],
+)
 def test_training_steps(gpus, make, rule):
     pairs = []
     for put, products in ((nf.cpu, "float32"), (nf.gpu, "cublas")):
