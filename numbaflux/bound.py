@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .device import released
-from .kernels.cuda.launch import FLOAT32
+from .kernels.cuda.launch import FLOAT32, ROUNDED
 from .launches import Launch, Launches, Patch
 from .lowering import Buf, Storage, up
 from .managed import gpu_of, name_of
@@ -181,7 +181,7 @@ class Bound:
         gpu, launches = self.gpu, self.launches
         own = [e.kernel for e in launches.entries if not isinstance(e.kernel, str)]
         expect(not own, "gpu", "a plan", "of kernels of numbaflux", f"{own[:1]}", "run it on a CPU", PlanError)
-        rounds = launches.build.target.products != FLOAT32
+        rounds = launches.build.target.products in ROUNDED
         expect(gpu.capability >= TENSOR_CORES or not rounds, "gpu", "products", f"{FLOAT32!r} where tensor cores take "
                "nothing else", f"capability {gpu.capability}", error=PlanError)  # fmt: skip
         self.compute = stream or self._stream()

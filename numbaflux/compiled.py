@@ -374,8 +374,9 @@ def compile(
     Dense or Conv becomes a part of it. For inference; faster, and rounded otherwise than the model itself.
     products: what a GPU may round factors of products of float32 matrices to, where these are large enough for its
     tensor cores: "float32", not at all; "tf32", to 11 bits, by up to 5e-4 of a number; "bf16", to 8 bits, by up to
-    2e-3. Sums are float32. Convolutions, attention and float64 stay exact. Raises RangeError for other names, PlanError
-    on a CPU, and on a GPU before compute capability 8.0.
+    2e-3. Sums are float32. Convolutions, attention and float64 stay exact. Or "cublas": not rounded, and made by
+    NVIDIA's cuBLAS. Raises RangeError for other names, PlanError on a CPU, for "tf32" and "bf16" on a GPU before
+    compute capability 8.0, DeviceError where there is no cuBLAS.
 
     >>> double = compile(lambda x: x + x)
     >>> double(np.ones(3, np.float32)).tolist()

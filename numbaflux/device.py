@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .cubin import Capability, What, cubins
+from .cublas import KERNEL, Cublas
 from .managed import Pool
 from .op import DeviceError, expect
 
@@ -68,6 +69,18 @@ def _value(tried: str, result: tuple[Any, ...]) -> Any:
     return found[0] if len(found) == 1 else found
 
 
+def cublas() -> Any:
+    """NVIDIA's library of products, where pip, conda or the system have put it."""
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+    except (ImportError, OSError, RuntimeError) as error:
+        cure = "pip install nvidia-cublas-cu12"
+        said = " ".join(str(error).split())
+        raise DeviceError(f"gpu: cuBLAS must be installed, got nothing ({said}); {cure}") from None
+
+
 def why_not() -> str:
     """Why no GPU can be used; empty where one can.
 
@@ -107,11 +120,14 @@ class GPU:
 
     def _do(self, tried: str, name: str, *args: Any) -> Any:
         """A call of the driver, in this GPU's context."""
-        driver = self._driver
+        self._turn()
+        return _value(tried, getattr(self._driver, name)(*args))
+
+    def _turn(self) -> None:
+        """Let what this thread asks for next be of this GPU."""
         if getattr(_here, "number", None) != self.number:
-            _value(f"turning to GPU {self.number}", driver.cuCtxSetCurrent(self.context))
+            _value(f"turning to GPU {self.number}", self._driver.cuCtxSetCurrent(self.context))
             _here.number = self.number
-        return _value(tried, getattr(driver, name)(*args))
 
     # ---------------------------------------------------------------- what it is
 
@@ -277,9 +293,18 @@ class GPU:
 
     # ---------------------------------------------------------------- kernels
 
+    @functools.cached_property
+    def blas(self) -> Cublas:
+        """cuBLAS, when a plan asks for it."""
+        self._turn()
+        return Cublas(cublas())
+
     def load(self, wanted: Iterable[What]) -> list[Any]:
-        """The functions of some entries, from the cache of cubins, compiled where missing."""
+        """The functions of some entries, from the cache of cubins, compiled where missing; cuBLAS's are its own."""
         asked = list(wanted)
+        for what in asked:
+            if what[0] == KERNEL and what not in self.functions:
+                self.functions[what] = functools.partial(self.blas.product, what[1][0])
         absent = dict.fromkeys(what for what in asked if what not in self.functions)
         for what, cubin in cubins(absent, self.capability).items():
             image = np.frombuffer(cubin.code, np.uint8)
@@ -290,6 +315,10 @@ class GPU:
 
     def launch(self, function: Any, grid: tuple[int, int], threads: int, words: np.ndarray, stream: Any) -> None:
         """Run a function with 8-byte words as its arguments; they are taken before this returns."""
+        if callable(function):  # a library's own
+            self._turn()
+            function(words, stream)
+            return
         pointers = words.ctypes.data + 8 * np.arange(words.size, dtype=np.uint64)
         tried = f"launching {grid[0]} x {grid[1]} blocks of {threads} threads"
         self._do(tried, "cuLaunchKernel", function, *grid, 1, threads, 1, 1, 0, stream, pointers.ctypes.data, 0)

@@ -21,6 +21,7 @@ from .op import PlanError, Spec, expect
 Shape = tuple[int, ...]
 BOUNDED = ("norm.apply",)  # kernels whose last argument is the least that they make
 LINE = 64  # bytes: every buffer starts on a cache line
+BYTES = np.dtype(np.uint8)
 SMALL = 4096  # elements a tile should have at least
 CACHE = 256 * 1024  # bytes that one array's tile may take where samples are large: a part of a second-level cache
 
@@ -36,7 +37,7 @@ class Storage:
         self.keep = keep  # lives as long as the plan
         self.once = array is not None and not array.flags.writeable  # an array that nobody changes
         self.number = -1
-        self.spec = Spec((nbytes,), np.dtype(np.uint8))
+        self.spec = Spec((nbytes,), BYTES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +190,10 @@ class Target(NamedTuple):
     rows: int  # of a product a tile; 0: by its sizes
     pads: bool  # whether columns of zeros stand around images in memory
     positions: int  # queries or keys of an attention a tile; 0: by its sizes, with memory for its scores
-    products: str = FLOAT32  # what inputs of products of matrices are rounded to
+    products: str = FLOAT32  # what inputs of products of matrices are rounded to, or who makes them
 
     def rounding(self, products: str) -> Target:
-        """The same with inputs of products rounded, which CPUs do not do."""
+        """The same with products made in another way, which CPUs do not have."""
         good = products == FLOAT32 or not self.panels
         expect(good, "compile", "products", f"{FLOAT32!r} on a CPU", repr(products), error=PlanError)
         return self._replace(products=products)

@@ -15,7 +15,7 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    (*"op ranges objects build words native cubin digests lowering lanes schedule pace files flops".split(),),
+    (*"op ranges objects build words native cubin cublas digests lowering lanes schedule pace files flops".split(),),
     ("ops",),
     ("managed", "device", "tree", "rng"),
     (

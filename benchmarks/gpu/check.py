@@ -27,14 +27,14 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # the checkout, in the place of this folder
 
 import numbaflux as nf  # noqa: E402  from the checkout
-from benchmarks.gpu import speed, training, values  # noqa: E402
+from benchmarks.gpu import devices, speed, training, values  # noqa: E402
 from benchmarks.gpu.plans import Record, reason, record  # noqa: E402
 from numbaflux import device, warm  # noqa: E402
 
 BUDGET = 480.0  # seconds for all
-LIMITS = {"prepare": 200.0, "training": 90.0, "speed": 120.0}  # of a family
+LIMITS = {"prepare": 200.0, "devices": 90.0, "training": 90.0, "speed": 120.0}  # of a family
 LIMIT = 60.0  # of any other
-PACKAGES = ("numpy", "numba", "llvmlite", "torch")
+PACKAGES = ("numpy", "numba", "llvmlite", "nvidia-cublas-cu12", "nvidia-cublas", "torch")
 SHOWN = 20  # failures that the table lists
 Runner = Callable[[str, bool, float], Iterable[Record]]
 
@@ -51,6 +51,7 @@ def prepare(gpu: Any, family: str, quick: bool) -> Iterator[Record]:
 
 FAMILIES: dict[str, Callable[[Any, str, bool], Iterator[Record]]] = {
     "prepare": prepare,
+    "devices": devices.checks,
     "training": training.checks,
     "speed": speed.checks,
     **dict.fromkeys(values.FAMILIES, values.checks),
@@ -129,12 +130,12 @@ def all_found(families: Sequence[str], quick: bool, run: Runner, say: Callable[[
 
 
 def table(machine: dict[str, Any], found: list[Record]) -> str:
-    """A short account: speed, training, then failures."""
+    """A short account: what users do, training, speed, then failures."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     major, minor = machine["capability"]
     lines = [f"{machine['gpu']}, compute capability {major}.{minor}, {machine['memory'] / 1e9:.0f} GB, "
              f"{machine['date']}", versions, ""]  # fmt: skip
-    told = [one for one in found if one["good"] and one["family"] in ("training", "speed")]
+    told = [one for one in found if one["good"] and one["said"] and one["family"] in ("devices", "training", "speed")]
     lines += [f"{one['check']:52} {one['said']}" for one in told]
     bad = [one for one in found if not one["good"]]
     exact = [one["off"] for one in found if one["good"] and one["family"] in values.FAMILIES]

@@ -1,4 +1,4 @@
-"""cuBLAS's product of square matrices, called by ctypes: what is installed with the toolkit or with PyTorch."""
+"""cuBLAS: whether it is there, and its product of square matrices whose factors are rounded, which no plan asks for."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+from numbaflux import device
+from numbaflux.op import DeviceError
+
 FLOAT, DEFAULT = 0, -1  # as cuBLAS numbers types of numbers, and algorithms
-COMPUTE = {"float32": 68, "tf32": 77, "bf16": 75}  # and how it computes
+COMPUTE = {"tf32": 77, "bf16": 75}  # and how it computes
 
 
-def library() -> Any:
-    """cuBLAS; raises OSError where there is none."""
+def why_not(gpu: Any) -> str:
+    """What says that it is not installed; empty where it is. Raises what else is wrong with it."""
     try:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
-
-        return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
-    except (ImportError, RuntimeError):
-        for name in ("libcublas.so.13", "libcublas.so.12", "libcublas.so"):
-            try:
-                return ctypes.CDLL(name)
-            except OSError:
-                continue
-    raise OSError("cuBLAS is not installed")
+        assert gpu.blas.handle
+    except DeviceError as error:
+        if "must be installed" not in str(error):
+            raise
+        return str(error)
+    return ""
 
 
 def product(n: int, a: int, b: int, c: int, products: str) -> Callable[[Any], None]:
     """work(stream): C = A B, all n x n of float32 at addresses of the GPU; factors rounded as named."""
-    blas, handle = library(), ctypes.c_void_p()
+    blas, handle = device.cublas(), ctypes.c_void_p()
     _good(blas.cublasCreate_v2(ctypes.byref(handle)))
     one, nought = ctypes.c_float(1), ctypes.c_float(0)
 
@@ -43,4 +42,4 @@ def product(n: int, a: int, b: int, c: int, products: str) -> Callable[[Any], No
 
 def _good(status: int) -> None:
     if status:
-        raise OSError(f"cuBLAS gives status {status}")
+        raise DeviceError(f"cuBLAS gives status {status}")

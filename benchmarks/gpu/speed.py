@@ -19,6 +19,7 @@ from benchmarks.gpu.values import off
 from benchmarks.peers.cases import TRAINING, Training, mlp
 from numbaflux import functions as F
 from numbaflux.bound import Bound
+from numbaflux.kernels.cuda.launch import CUBLAS, FLOAT32
 from numbaflux.launches import Launches
 from numbaflux.lowering import GPU, Build
 
@@ -75,8 +76,8 @@ def replaying(bound: Bound, arrays: Sequence[np.ndarray]) -> Work:
     return lambda stream: bound.gpu.replay(slot.graph, stream)
 
 
-def seconds_of(gpu: Any, f: Callable[..., Any], *arrays: np.ndarray) -> float:
-    with bound_to(gpu, launches_of(f, arrays)[0], arrays) as (_, work):
+def seconds_of(gpu: Any, f: Callable[..., Any], *arrays: np.ndarray, products: str = FLOAT32) -> float:
+    with bound_to(gpu, launches_of(f, arrays, products)[0], arrays) as (_, work):
         return timed(gpu, work)
 
 
@@ -88,20 +89,38 @@ def random(*shape: int) -> np.ndarray:
 
 
 def products(gpu: Any, quick: bool) -> Iterator[Record]:
-    sizes = (40,) if quick else PRODUCTS
-    for n, name in [(n, "float32") for n in sizes] + [(2048 if not quick else 40, name) for name in ROUNDED]:
-        a, b = random(n, n), random(n, n)
-        with bound_to(gpu, launches_of(F.matmul, [a, b], name)[0], [a, b]) as (bound, work):
-            seconds, slot = timed(gpu, work), bound.waiting[0]
-            beside: dict[str, float] = {}
-            with contextlib.suppress(OSError):
-                places = [slot.address + slot.offsets[i] for i in range(3)]
-                beside["cuBLAS"] = 2e-9 * n**3 / timed(gpu, cublas.product(n, *places, name))
+    """As plans make them, with products="cublas" too, and PyTorch: which is faster, at which size."""
+    sizes, one = ((40,), 40) if quick else (PRODUCTS, 2048)
+    for n, name in [(n, FLOAT32) for n in sizes] + [(one, name) for name in ("float64", *ROUNDED)]:
+        took = rounded_seconds(gpu, n, name) if name in ROUNDED else whole_seconds(gpu, n, name)
         if torch_here():
-            beside["PyTorch"] = 2e-9 * n**3 / torch_product(n, name)
-        yield measured(f"product {n} {name}", 2e-9 * n**3 / seconds, "GFLOP/s", beside)
+            took["PyTorch"] = torch_product(n, name)
+        rates = {who: 2e-9 * n**3 / seconds for who, seconds in took.items()}
+        told = [f"{who} {rates[who]:.4g} GFLOP/s in {1e6 * took[who]:.4g} us".strip() for who in took]
+        rate = rates.pop("")
+        yield record("speed", f"product {n} {name}", True, ", ".join(told), figure=rate, unit="GFLOP/s", beside=rates)
     for name, most in ROUNDED.items():
         yield rounded(gpu, name, most, 40 if quick else 300)
+
+
+def whole_seconds(gpu: Any, n: int, name: str) -> dict[str, float]:
+    """Of n x n numbers of that type: by who makes the product, "" being numbaflux."""
+    a, b = random(n, n).astype(name), random(n, n).astype(name)
+    took = {"": seconds_of(gpu, F.matmul, a, b)}
+    if not cublas.why_not(gpu):
+        took["cuBLAS"] = seconds_of(gpu, F.matmul, a, b, products=CUBLAS)
+    return took
+
+
+def rounded_seconds(gpu: Any, n: int, name: str) -> dict[str, float]:
+    """The same of factors that are rounded as named, where they lie."""
+    a, b = random(n, n), random(n, n)
+    with bound_to(gpu, launches_of(F.matmul, [a, b], name)[0], [a, b]) as (bound, work):
+        took, slot = {"": timed(gpu, work)}, bound.waiting[0]
+        with contextlib.suppress(nf.DeviceError):
+            places = [slot.address + slot.offsets[i] for i in range(3)]
+            took["cuBLAS"] = timed(gpu, cublas.product(n, *places, name))
+    return took
 
 
 def rounded(gpu: Any, name: str, most: float, n: int) -> Record:
@@ -118,7 +137,8 @@ def torch_product(n: int, name: str) -> float:
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-    a, b = (torch.rand(n, n, device="cuda", dtype=torch.bfloat16 if name == "bf16" else None) for _ in range(2))
+    dtype = {"bf16": torch.bfloat16, "float64": torch.float64}.get(name)
+    a, b = (torch.rand(n, n, device="cuda", dtype=dtype) for _ in range(2))
     return torch_seconds(lambda: a @ b)
 
 
@@ -178,19 +198,28 @@ def lstm(gpu: Any, quick: bool) -> Iterator[Record]:
 def steps(gpu: Any, quick: bool) -> Iterator[Record]:
     cases = {"mlp_small": mlp((3, 4, 1), "tanh", 5, "mse", 1)} if quick else STEPS
     for name, case in cases.items():
-        bound, _, x, y = bound_step(gpu, case)
-        try:
+        took, kernels = step_seconds(gpu, case, quick)
+        beside = {}
+        if not cublas.why_not(gpu):
+            beside["with cuBLAS"] = 1e6 * step_seconds(gpu, case, quick, CUBLAS)[0]
+        if torch_here():
+            beside["PyTorch"] = 1e6 * torch_step(case)
+        yield measured(f"step of {name}", 1e6 * took, "us", beside, kernels=1e6 * kernels)
+
+
+def step_seconds(gpu: Any, case: Training, quick: bool, products: str = FLOAT32) -> tuple[float, float]:
+    """Of a whole step, and of what the GPU does of it."""
+    bound, _, x, y = bound_step(gpu, case, products)
+    try:
+        bound.run(x, y)
+        took = []
+        for _ in range(3 if quick else 200):
+            start = time.perf_counter()
             bound.run(x, y)
-            took = []
-            for _ in range(3 if quick else 200):
-                start = time.perf_counter()
-                bound.run(x, y)
-                took.append(time.perf_counter() - start)
-            kernels = timed(gpu, replaying(bound, [x, y]))
-        finally:
-            bound.close()
-        beside = {"PyTorch": 1e6 * torch_step(case)} if torch_here() else {}
-        yield measured(f"step of {name}", 1e6 * statistics.median(took), "us", beside, kernels=1e6 * kernels)
+            took.append(time.perf_counter() - start)
+        return statistics.median(took), timed(gpu, replaying(bound, [x, y]))
+    finally:
+        bound.close()
 
 
 def torch_here() -> bool:

@@ -14,6 +14,7 @@ from benchmarks.peers.cases import Training, lenet, recurrent
 from benchmarks.peers.ours import step_of
 from numbaflux.bound import Bound
 from numbaflux.devices import moved
+from numbaflux.kernels.cuda.launch import FLOAT32
 
 MODELS = {"LeNet-5": lenet(32, 1), "LSTM": recurrent("lstm", (16, 32), 20, 16, 1)}
 QUICK = {"LSTM": recurrent("lstm", (3, 4), 2, 2, 1)}
@@ -22,9 +23,9 @@ TOLERANCE = 2e-3  # of a loss in float32, step after step
 OF_PARAMETERS = 1e-2  # of their length as one vector: Adam makes much of gradients near zero
 
 
-def bound_step(gpu: Any, case: Training) -> tuple[Bound, Any, np.ndarray, np.ndarray]:
+def bound_step(gpu: Any, case: Training, products: str = FLOAT32) -> tuple[Bound, Any, np.ndarray, np.ndarray]:
     """A training step on a GPU, its compiled function, x and y."""
-    step, x, y = step_of(case, put=partial(moved, gpu=gpu))
+    step, x, y = step_of(case, put=partial(moved, gpu=gpu), products=products)
     program, _ = step.program((x, y))
     return program.plan, step, x, y
 

@@ -42,13 +42,14 @@ def model_of(case: Training) -> Any:
 
 
 def step_of(
-    case: Training, rule: nf.Rule | None = None, put: Callable[[Any], Any] = nf.cpu
+    case: Training, rule: nf.Rule | None = None, put: Callable[[Any], Any] = nf.cpu, products: str = "float32"
 ) -> tuple[Any, np.ndarray, np.ndarray]:
-    """A compiled step, not called yet; x and y. rule: in place of Adam; put: takes the model where it is trained."""
+    """A compiled step, not called yet; x and y. rule: in place of Adam; put: takes the model where it is trained;
+    products: as nf.compile has them."""
     model = put(model_of(case))
     loss = {"mse": nf.losses.mse, "crossentropy": nf.losses.logitcrossentropy}[case.loss]
     state = nf.setup(rule or nf.Adam(case.rate), model)
-    return nf.compile(lambda m, x, y: loss(m(x), y), model, state), *case.data()
+    return nf.compile(lambda m, x, y: loss(m(x), y), model, state, products=products), *case.data()
 
 
 def training(case: Training) -> Call:

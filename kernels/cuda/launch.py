@@ -125,7 +125,8 @@ PRODUCT = Rule(
 
 # A block's part of a product on tensor cores, whose inputs are rounded to fewer bits.
 TENSOR = Tile(128, 128, 16, 8)
-FLOAT32 = "float32"
+FLOAT32, CUBLAS = "float32", "cublas"
+ROUNDED = ("tf32", "bf16")
 
 
 def on_tensor_cores(name: str) -> Rule:
@@ -140,8 +141,9 @@ def on_tensor_cores(name: str) -> Rule:
     return Rule(choose, {**PRODUCT.threads, name: TENSOR.threads}, (*PRODUCT.float32, name))
 
 
-# How exact products of matrices are: what their inputs are rounded to. Sums are float32.
-PRODUCTS = {FLOAT32: PRODUCT, "tf32": on_tensor_cores("_tf32"), "bf16": on_tensor_cores("_bf16")}
+# How products of matrices are made: what their inputs are rounded to (sums are float32), or by whom; what cuBLAS is not
+# asked for is as exact as it.
+PRODUCTS = {FLOAT32: PRODUCT, **{name: on_tensor_cores("_" + name) for name in ROUNDED}, CUBLAS: PRODUCT}
 
 # Rows are pixels, or taps and channels: there are more of them than columns, which are channels.
 IMAGE_TILES = {
@@ -231,6 +233,7 @@ RULES = {
     "attention": BLOCK,
     "check": Rule(lambda codes, sizes: ("", 1), {"": 2 * THREADS}),
     "check.finite_one": FEW,
+    "cublas": BLOCK,  # which knows itself
     "ctc.grad": each_row(1),
     "ctc.loss": each_row(0),
     "conv.conv": CONV,

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..kernels.cuda.launch import FLOAT32
-from ..lowering import Array, Block, Buf, Build, Int, cut, elements_block, samples, whole
+from ..cublas import KERNEL, WORKSPACE
+from ..kernels.cuda.launch import CUBLAS, FLOAT32
+from ..lowering import BYTES, Array, Block, Buf, Build, Int, cut, elements_block, samples, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .reduce import SUM
 from .slots import join, own, slots
@@ -143,8 +144,32 @@ def turned(b: Build, p: Product, out: Buf, left: Buf, right: Buf) -> None:
           Int(0), Int(p.m), Int(1), Int(p.m), rows=1, block=1)  # fmt: skip
 
 
+def _as_columns(row: int, step: int, width: int) -> tuple[Int, Int]:
+    """Of a matrix whose rows are columns to cuBLAS: elements from one to the next; 1 where it lies transposed."""
+    return (Int(max(row, width)), Int(0)) if step == 1 else (Int(step), Int(1))
+
+
+def by_cublas(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None = None, count: int = 1) -> bool:
+    """C' = B' A', one or a stack of them, where the plan's products are cuBLAS's; it adds to a bias that is there. It
+    runs whatever the status says, so C is never what outlives a step that has failed."""
+    if b.target.products != CUBLAS or p.k == 0 or out.size == 0:
+        return False
+    if start:
+        b.add("rows.broadcast", cut(out, p.m, p.n, write=True), whole(start, p.n),
+              rows=p.m, block=elements_block(p.m, p.n))  # fmt: skip
+    b.add(
+        KERNEL, whole(out, out.size, write=True), whole(right, right.size), whole(left, left.size),
+        whole(b.temp((WORKSPACE,), BYTES), write=True), Int(p.n), Int(p.m), Int(p.k),
+        *_as_columns(p.b_row, p.b_col, p.n), *_as_columns(p.a_row, p.a_k, p.k), Int(count), Int(int(start is not None)),
+        rows=1, block=1, work=count * p.work,
+    )  # fmt: skip
+    return True
+
+
 def lower_product(b: Build, p: Product, out: Buf, left: Buf, right: Buf, start: Buf | None = None) -> None:
     """Which way, by shapes: small results of long sums go by depth, so that samples stay in cache."""
+    if by_cublas(b, p, out, left, right, start):
+        return
     across = p.a_row == 1 and p.a_k > 1 and p.b_col == 1  # a gradient of weights: A is walked along its samples
     slots = -(-p.k // samples(p.k)) * p.m * p.n
     few = ALONG if p.b_col == 1 else ACROSS
@@ -272,6 +297,8 @@ def _batched_lower(b: Build, out: Buf, left: Buf, right: Buf, ta: bool, tb: bool
     """One matrix a tile; a B that lies transposed is packed by the tile that uses it."""
     p = _sides(left.shape[-2:], right.shape[-2:], ta, tb)
     count = math.prod(out.shape[:-2])
+    if by_cublas(b, p, out, left, right, count=count):
+        return
     packed = p.b_col != 1
     matrices = Array(right, (count * p.k * p.n,), cut=True)
     if packed:

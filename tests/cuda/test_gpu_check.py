@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.gpu import check, speed, values
+import numbaflux as nf
+from benchmarks.gpu import check, devices, speed, values
 from numbaflux import device
-from tests.cuda import simulator
+from tests.cuda import fake_cublas, simulator
 from tests.cuda.fake_driver import FakeGPU
 from tests.sources import ROOT
 
@@ -21,7 +23,7 @@ def short(monkeypatch):
     monkeypatch.setattr(speed, "LEAST", 0.0)
     monkeypatch.setattr(speed, "ROUNDS", 1)
     monkeypatch.setattr(speed, "torch_here", lambda: False)
-    monkeypatch.setattr(speed.cublas, "library", lambda: (_ for _ in ()).throw(OSError()))
+    monkeypatch.setattr(speed.cublas, "product", lambda *args: (_ for _ in ()).throw(nf.DeviceError("none")))
 
 
 def here(family, quick, limit):
@@ -41,10 +43,49 @@ def test_table_and_json(short, tmp_path, capsys):
     assert any(one["check"].endswith("gradient float64") for one in found["checks"])
     assert "0.0e+00" not in said.partition("largest error of a result")[2][:30]
     names = [one["check"] for one in found["checks"] if one["family"] == "speed"]
-    assert names == ["product 40 float32", "product 40 tf32", "product 40 bf16", "product 40 tf32, its error",
-                     "product 40 bf16, its error", "tanh", "add", "layer norm", "adam", "conv 3 x 3, 4 to 4, 2 x 6 x 6",
-                     "LSTM forward, 4 units, 3 steps, 2 samples", "step of mlp_small"]  # fmt: skip
+    assert names == [
+        "product 40 float32", "product 40 float64", "product 40 tf32", "product 40 bf16", "product 40 tf32, its error",
+        "product 40 bf16, its error", "tanh", "add", "layer norm", "adam", "conv 3 x 3, 4 to 4, 2 x 6 x 6",
+        "LSTM forward, 4 units, 3 steps, 2 samples", "step of mlp_small",
+    ]  # fmt: skip
+    beside = {one["check"]: list(one["beside"]) for one in found["checks"] if "beside" in one}
+    assert beside["product 40 float32"] == beside["product 40 float64"] == ["cuBLAS"] and not beside["product 40 tf32"]
+    assert beside["step of mlp_small"] == ["with cuBLAS"] and said.count(" GFLOP/s in ") == 6
     assert all(name in said for name in names) and "LSTM   " in said and "checks are good" in said
+
+
+def test_without_cublas_the_rest_is_timed(short, monkeypatch):
+    gpu = FakeGPU()
+    monkeypatch.setattr(fake_cublas, "library", lambda *args: device.cublas())
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", None)
+    assert "must be installed" in speed.cublas.why_not(gpu)
+    assert list(speed.whole_seconds(gpu, 4, "float32")) == [""]
+    monkeypatch.setattr(fake_cublas, "library", lambda *args: SimpleNamespace())
+    with pytest.raises(nf.DeviceError, match="version 12"):
+        speed.cublas.why_not(gpu)
+
+
+def test_what_users_do(gpus):
+    found = {one["check"]: one for one in check.found_on(gpus[0], "devices", True)}
+    assert list(found) == list(devices.CHECKS) and not [one for one in found.values() if not one["good"]]
+    gemms = [name for name, *_ in gpus[0].library.state.calls if "gemm" in name]
+    assert len(gemms) > 20 and not found["training steps, products cublas"]["said"]
+    assert {found[f"arrays of {name}"]["said"] for name in devices.TENSORS} <= {"not installed", "finds no GPU"}
+
+
+def test_what_is_wrong_for_users_is_found_and_the_rest_goes_on(gpus, monkeypatch):
+    true, last = devices.off, "training steps, products bf16"
+    monkeypatch.setattr(devices, "off", lambda found, wanted: true(found * 1.2, wanted))
+    monkeypatch.setattr(
+        devices, "CHECKS", {name: devices.CHECKS[name] for name in ("products by cuBLAS", last, "errors")}
+    )
+    one, two, three = devices.checks(gpus[0], "devices", True)
+    assert "off by 0.2" in one["said"] and "off by 0.2" in two["said"] and not one["good"] and three["good"]
+
+
+def test_tasks_for_real_gpus():
+    for task in devices.tasks(quick=False).values():
+        assert task.make()(task.x).shape == (len(task.y), 3)
 
 
 def test_a_wrong_result_is_found(monkeypatch, tmp_path, capsys):
