@@ -337,11 +337,11 @@ class Bound:
         expect(slot is not None, "gpu", "a plan", "launched before finish()", "finish() alone", error=PlanError)
         try:
             self._rest(slot.parts, slot)  # type: ignore[union-attr]
+            slot.settle()  # type: ignore[union-attr]
         finally:
+            slot.arrays = ()  # type: ignore[union-attr]
             self.running = None
             self.free.append(slot)  # type: ignore[arg-type]
-        slot.settle()  # type: ignore[union-attr]
-        slot.arrays = ()  # type: ignore[union-attr]
 
     def run(self, *arrays: Given) -> None:
         """All of it on one batch."""
