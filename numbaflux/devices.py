@@ -146,7 +146,8 @@ def gpu_device(number: int | None = None, force: bool = False) -> Device:
     device = _driver()
     why = device.why_not()
     if not why:
-        which = local_rank() % device.count() if number is None else int(number)
+        rank = local_rank()
+        which = int(number) if number is not None else rank and rank % device.count()
         device.gpu(which)  # raises where there is none of this number
         return Device("gpu", which)
     told = {name: os.environ.get(name, "") for name in SLURM}
