@@ -55,8 +55,9 @@ def of_values(sizes):
 @kernel
 def place(tile, count, sizes):
     """Of a tile of so many positions: its first, its head, its sample."""
-    heads, tiles = sizes[HEADS], (count + sizes[TILE] - 1) // sizes[TILE]
-    return tile % tiles * sizes[TILE], tile // tiles % heads, tile // (tiles * heads)
+    tile, heads, rows = index(tile), index(sizes[HEADS]), index(sizes[TILE])
+    tiles = index(index(count + rows - 1) // rows)
+    return index(tile % tiles * rows), index(tile // tiles % heads), index(tile // tiles // heads)
 
 
 @kernel

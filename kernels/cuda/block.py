@@ -190,6 +190,9 @@ def product(acc, room, a, i0, m, b, j0, n, k, step, scale):
         vb[0], vb[1], vb[2], vb[3] = take(b, j, n, step, c, k, side_b)
     while done < k:
         if not ahead(acc):
+            g, h = mine()  # where threads are is worked out again, rather than kept
+            row, four = index(g * index(4) + h // index(4)), index(h % index(4))
+            i, j, c = index(i0 + row), index(j0 + row), index(done + four * index(4))
             va[0], va[1], va[2], va[3] = take(a, i, m, step, c, k, side_a)
         lay_along(room, first, row, four, va[0] * scale, va[1] * scale, va[2] * scale, va[3] * scale)
         if not ahead(acc):
