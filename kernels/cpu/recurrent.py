@@ -19,6 +19,7 @@ from .reduce import part
 from .tile import WIDTH, make_row, shape_of, strip
 
 _, VECTORS = shape_of(WIDTH)
+ABREAST = WIDTH  # elements: four vectors of float32
 double_row, full_row = make_row(2, WIDTH), make_row(VECTORS, WIDTH)
 
 
@@ -43,16 +44,23 @@ def begin(to, source):
         clear(to)
 
 
-@inlined
-def squash(to, x):
-    for j in range(to.size):
-        to[j] = sigmoid(x[j])
+def applied(f):
+    """f of every element. Each is a chain of instructions that wait for one another, so several vectors are worked on
+    side by side: a loop of a fixed length becomes straight code."""
+
+    @inlined
+    def each(to, x):
+        whole = to.size - to.size % ABREAST
+        for first in range(0, whole, ABREAST):
+            for j in range(ABREAST):
+                to[first + j] = f(x[first + j])
+        for j in range(whole, to.size):
+            to[j] = f(x[j])
+
+    return each
 
 
-@inlined
-def bend(to, x):
-    for j in range(to.size):
-        to[j] = tanh(x[j])
+squash, bend = applied(sigmoid), applied(tanh)
 
 
 @kernel
@@ -72,8 +80,9 @@ def lstm(h, c, to, sums):
     i, f, g, o = part(to, 0, n), part(to, n, n), part(to, 2 * n, n), part(to, 3 * n, n)
     for j in range(n):
         c[j] = fma(f[j], c[j], i[j] * g[j])
+    bend(h, c)
     for j in range(n):
-        h[j] = o[j] * tanh(c[j])
+        h[j] *= o[j]
 
 
 @inlined
@@ -87,12 +96,14 @@ def gru(h, to, sums, from_x):
     """r, z, q, h from r and z of both parts, and q."""
     n = h.size
     for j in range(2 * n):
-        to[j] = sigmoid(from_x[j] + sums[j])
+        sums[j] += from_x[j]
+    squash(part(to, 0, 2 * n), part(sums, 0, 2 * n))
     r, z, q, new = part(to, 0, n), part(to, n, n), part(to, 2 * n, n), part(to, 3 * n, n)
-    copy(q, part(sums, 2 * n, n))
-    x_new = part(from_x, 2 * n, n)
+    rest, x_new = part(sums, 2 * n, n), part(from_x, 2 * n, n)
+    copy(q, rest)
     for j in range(n):
-        new[j] = tanh(fma(r[j], q[j], x_new[j]))
+        rest[j] = fma(r[j], q[j], x_new[j])
+    bend(new, rest)
     mix(h, z, new)
 
 
