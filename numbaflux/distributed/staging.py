@@ -73,7 +73,7 @@ def _reached(gpu: Any, world: World) -> bool:
     found = world.meet("nf.setup on a GPU", [reaches_gpus(), who])
     same = [ranks.tolist() for one in np.unique(found[:, 1]) if len(ranks := np.flatnonzero(found[:, 1] == one)) > 1]
     if same and world.rank == 0:
-        warnings.warn(f"ranks {same[0]} share one GPU, with as little memory for each; start a rank for each GPU",
+        warnings.warn(f"ranks {same[0]} share one GPU, its memory and its time; start a rank for each GPU",
                       stacklevel=4)  # fmt: skip
     return bool(found[:, 0].all())
 

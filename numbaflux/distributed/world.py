@@ -265,7 +265,7 @@ class World:
         >>> World().rows(np.ones((2, 3))).shape
         (2, 3)
         """
-        array = np.ascontiguousarray(array)
+        array = np.array(array, order="C") if gpu_of(array) is not None else np.ascontiguousarray(array)
         self.same(f"{array.dtype.str} {array.shape[1:]}".encode(), "dtype and shape of a row")
         width = array[:1].nbytes if len(array) else array.dtype.itemsize * int(np.prod(array.shape[1:]))
         counts = self.gather([len(array)])[:, 0].astype(np.int64)
