@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from .lowering import LINE, Storage, up
 
 PAGE = mmap.PAGESIZE
+Maker = Callable[[int], np.ndarray]  # of so many zeroed bytes
 
 
 def aligned(nbytes: int) -> np.ndarray:

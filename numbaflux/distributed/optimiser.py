@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..lowering import Buf, Build, whole
-from ..memory import pages
+from ..memory import Maker, aligned
 from ..op import DTypeError, Error, NonFiniteError, PlanError, RankError, expect
 from ..optim import OptState, Rule
 from ..optim.chain import Norm
@@ -131,13 +131,13 @@ class DistributedOptimizer(Spread):
         each = up(-(-size // self.world.size))
         return [max(0, min(each, size - rank * each)) for rank in range(self.world.size)]
 
-    def memory(self, size: int, dtype: np.dtype[Any], name: str) -> np.ndarray:
-        """Of large vectors that ranks of a node add up or bring together: memory that these share."""
+    def memory(self, size: int, dtype: np.dtype[Any], name: str, own: Maker = aligned) -> np.ndarray:
+        """Of large vectors that ranks of a node add up or bring together, memory that they share; else own(bytes)."""
         node = self.world.node
         here = node is not None and not self.fixed and self.wire is None
         wanted = node is not None and node.size == self.world.size if self.sharded else name == "grads"
         if node is None or not (here and wanted) or size * dtype.itemsize < TOGETHER:
-            return pages(size * dtype.itemsize).view(dtype)
+            return own(size * dtype.itemsize).view(dtype)
         found = self.world.meet("nf.setup", [size])
         expect(bool((found == size).all()), "setup", "model", "of one size on all ranks", found[:, 0].tolist(),
                "build the same model on all ranks", RankError)  # fmt: skip

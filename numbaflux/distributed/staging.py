@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..managed import gpu_of
+from ..memory import pages
 from ..op import DeviceError
 from ..optim.vectors import Vectors
 from .probe import reaches_gpus
@@ -63,7 +64,7 @@ def staged(
     what makes a vector for that."""
     gpu = gpu_of(vectors[0].grads)
     apart = gpu is not None and world.size > 1 and (not _reached(gpu, world) or here)
-    arrays = [memory(v.grads.size, v.grads.dtype, "grads") if apart else v.grads for v in vectors]
+    arrays = [memory(v.grads.size, v.grads.dtype, "grads", pages) if apart else v.grads for v in vectors]
     return {id(v): Staging(v.grads, array) for v, array in zip(vectors, arrays, strict=True)}
 
 
