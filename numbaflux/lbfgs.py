@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .ranges import check
 
 ENOUGH, FLAT = 1e-4, 0.9  # strong Wolfe conditions: of the decrease, and of what is left of the slope
 TRIALS = 25  # of one line search
+DIGITS = 8 * sys.float_info.epsilon  # share of a loss that its last digits, which sums round, make out
 EDGE = 0.1  # share of an interval at either end where no trial is made
 
 
@@ -30,7 +32,8 @@ def lbfgs(
     Nocedal and Wright 2006, algorithms 7.4 and 7.5, and for the length of each step, under the strong Wolfe conditions,
     3.5 and 3.6. loss(model, *batch) -> scalar or (scalar, anything), the same at each call: no dropout. memory: of how
     many steps the curvature is known. It ends after so many iterations, when no element of the gradient is larger than
-    tolerance, or when no step makes the loss smaller, which in float32 comes soon: nf.f64(model) goes on further.
+    tolerance, or when no step makes the loss smaller, or the gradient where losses differ in their last digits alone.
+    In float32 that comes soon: nf.f64(model) goes on further.
     Rows hold epoch, loss, gradient (its largest element) and step. Ctrl-C ends it too: the model is as after the last
     whole iteration. Like nf.setup it moves the parameters: an optimiser's state from before is set up anew after it.
     Raises NonFiniteError where the loss or gradient at the start is not finite; later steps to such places are made
@@ -175,10 +178,10 @@ def search(
     last = line.start
     for i in range(TRIALS):
         trial = line.trial(length)
+        if line.good(trial):
+            return trial.length, trial.point
         if not line.lower(trial) or (i > 0 and trial.loss >= last.loss):
             return line.between(last, trial)
-        if abs(trial.slope) <= -FLAT * slope:
-            return trial.length, trial.point
         if trial.slope >= 0:
             return line.between(trial, last)
         last, length = trial, 2 * length
@@ -200,14 +203,21 @@ class Line:
         """Whether the loss has fallen enough for that length."""
         return trial.loss <= self.start.loss + ENOUGH * trial.length * self.start.slope
 
+    def good(self, trial: Trial) -> bool:
+        """Whether the conditions hold; of losses that are equal but for their last digits, as near the lowest point,
+        the gradient tells which is lower (after Hager and Zhang 2005, section 4.1)."""
+        begun, point = self.start.point, trial.point
+        alike = trial.loss <= begun.loss + DIGITS * abs(begun.loss) and point.largest < begun.largest
+        return (self.lower(trial) or alike) and abs(trial.slope) <= -FLAT * self.start.slope
+
     def between(self, low: Trial, high: Trial) -> tuple[float, Point] | None:
         """A step between two; low is the lower one, and its slope points to the other."""
         for _ in range(TRIALS):
             trial = self.trial(_lowest(low, high))
+            if self.good(trial):
+                return trial.length, trial.point
             if not self.lower(trial) or trial.loss >= low.loss:
                 high = trial
-            elif abs(trial.slope) <= -FLAT * self.start.slope:
-                return trial.length, trial.point
             else:
                 high = low if trial.slope * (high.length - low.length) >= 0 else high
                 low = trial
