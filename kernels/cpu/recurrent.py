@@ -19,7 +19,7 @@ from .reduce import part
 from .tile import WIDTH, make_row, shape_of, strip
 
 _, VECTORS = shape_of(WIDTH)
-ABREAST = WIDTH  # elements: four vectors of float32
+ABREAST = WIDTH  # elements: four vectors of float32, eight of float64
 double_row, full_row = make_row(2, WIDTH), make_row(VECTORS, WIDTH)
 
 
