@@ -187,7 +187,9 @@ def test_cases_take_their_options(name):
 
 def test_sums_take_time(ranks):
     found = measure.local("sums", sizes=[8, 2**20], seconds=0.01)
-    assert 0 < found["meet"] and 0 < found["sums"][0] < found["sums"][1]
+    small, large = found["sums"]
+    assert min(found["meet"], small) > 0
+    assert large > 2**20 / 1e6  # no memory gives a terabyte a second; beside other work a small sum may wait longer
     assert measure.adding() > 1e8
 
 
