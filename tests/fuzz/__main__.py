@@ -1,9 +1,9 @@
 """`python -m tests.fuzz MINUTES [FOLDER]`: everything here for so long, on all cores; FOLDER: somebody's hostile files.
 
-The generator's files and every flipped bit first; then a million mutations made right, in at most SHARE of what is left
-of the time; the rest is for the targets of atheris. Both go on from where an earlier run ended, here (.fuzz/) or where
-the committed figures are from, and what atheris took of the CPU without a finding is added up until the reader changes.
-Ends with 1 if there are findings.
+The generator's files and every flipped bit first; then mutations made right, in SHARE of what is left of the time until
+the reader as it is has had a million, afterwards in what SHARE leaves; the rest is for atheris' targets. Both go on
+from where an earlier run ended, here (.fuzz/) or where the committed figures are from; mutations, and what atheris took
+of the CPU, are added up while there is no finding and the reader does not change. Ends with 1 if there are findings.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from tests.sources import ROOT
 
 KEPT = ROOT / ".fuzz"
 RESULTS, PAGE, BLOCK = ROOT / written.RESULTS / "fuzz.json", ROOT / "docs/security.md", "figures"
-MUTATIONS = 1_000_000  # of a run, if there is time
+MUTATIONS = 1_000_000  # of a run, if there is time, and owed to each reader
 SHARE = 0.9
 READER, HOURS = "reader", 10  # the target that is owed so many hours of a CPU for each release
 SOURCES = (*sorted((ROOT / "numbaflux").glob("hdf5*.py")), ROOT / "numbaflux/digests.py")  # of what it tries
@@ -37,7 +37,8 @@ TARGETS = (
     "reader", "documents", "json", "classic", "safetensors", "zoo", "data-csv", "data-hdf5", "data-idx", "data-image",
     "data-npy", "data-npz", "data-wav",
 )  # fmt: skip
-State = dict[str, Any]  # the number to go on with, by campaign; seconds of a CPU by target; the digest of SOURCES then
+# The number to go on with, by campaign; of the reader as it is: mutations, seconds of a CPU by target, its digest.
+State = dict[str, Any]
 
 
 def target(name: str, seconds: float, folder: Path) -> Outcome:
@@ -69,9 +70,7 @@ def _inputs(folder: Path, name: str) -> set[Path]:
 def _targets(state: State, end: float, folder: Path) -> Iterator[Outcome]:
     """Every target until that moment: the reader on a core of its own while it is owed hours, the others one after
     another on the rest; then all alike."""
-    now = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
-    busy = state["atheris"] = state["atheris"] if state.get("sources") == now else {}
-    state["sources"] = now
+    busy = state["atheris"]
     folder.mkdir(parents=True, exist_ok=True)
     owed = busy.get(READER, 0.0) < 3600 * HOURS
     names = [name for name in TARGETS if not owed or name != READER]
@@ -97,19 +96,29 @@ def _mutated(state: State, until: float, folder: Path) -> Iterator[Outcome]:
         end = now + (until - now) / (2 - i)
         done = campaign.numbers("mutations", of, first, first + MUTATIONS // 2, folder, end)
         state[f"mutations {of}"] = done.then
+        state["mutations"] = 0 if done.findings else state["mutations"] + done.tried
         yield done
+
+
+def _of_this_reader(state: State) -> None:
+    """What another reader was given does not count."""
+    now = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+    if state.get("sources") != now:
+        state.update(sources=now, mutations=0, atheris={})
 
 
 def run(minutes: float, state: State, kept: Path = KEPT) -> Iterator[Outcome]:
     """Every campaign in turn; state: where to go on, changed on the way."""
     end = time.monotonic() + 60 * minutes
     runs = state["runs"] = state.get("runs", 0) + 1
+    _of_this_reader(state)
     for of in BASES:
         yield campaign.hostile(of, seed=runs)
     for of in ("model", "training"):
         yield campaign.numbers("flips", of, 0, campaign.bits(of), kept / "changed", end - 30 * minutes)
     left, guided = max(0.0, end - time.monotonic()), find_spec("atheris")
-    yield from _mutated(state, time.monotonic() + left * (SHARE if guided else 1), kept / "changed")
+    share = SHARE if state["mutations"] < MUTATIONS else 1 - SHARE
+    yield from _mutated(state, time.monotonic() + left * (share if guided else 1), kept / "changed")
     if guided:
         yield from _targets(state, end, kept / "targets")
 
@@ -127,10 +136,9 @@ def table(outcomes: Sequence[Outcome], minutes: float, state: State) -> str:
         rows.append(f"| {name} | {spaced(one.tried)} | {refused} | {one.seconds:.0f} | {len(one.findings)} |")
     total, wrong = sum(one.tried for one in outcomes), sum(len(one.findings) for one in outcomes)
     where = f"{minutes:.1f} minutes on {CORES} cores, Python {platform.python_version()}"
-    mutations = sum(one.tried for one in outcomes if one.name.startswith("mutations"))
-    hours = state.get("atheris", {}).get(READER, 0.0) / 3600
+    right, hours = state.get("mutations", 0), state.get("atheris", {}).get(READER, 0.0) / 3600
     bars = (
-        f"Mutations made right in this run: {spaced(mutations)}, of {spaced(MUTATIONS)}.\n"
+        f"Mutations made right, of this reader: {spaced(right)} without a finding, of {spaced(MUTATIONS)}.\n"
         f"atheris on the {READER}: {hours:.1f} CPU-hours without a finding so far, of {HOURS}."
     )
     return f"{where}: {spaced(total)} inputs, {wrong} findings.\n{bars}\n\n" + "\n".join(rows) + "\n"
