@@ -9,9 +9,10 @@ from typing import Any
 
 from . import lowering
 from .kernels.table import IMAGES
-from .lowering import CACHE, Array, Buf, Build, Int, Num, cut, samples, up
+from .lowering import CACHE, Array, Buf, Build, Int, Num, cut, up
 
 CHANNELS = 16  # up to which plain vectors of channels are not full
+TILES, LARGEST = 64, 1024  # about so many tiles, since sums of gradients have a place for each; samples of one
 
 
 def worth(n: int, channels: int, nbytes: int) -> bool:
@@ -39,9 +40,18 @@ def as_lanes(x: Buf, write: bool = False, shape: tuple[int, ...] = ()) -> Array:
     return Array(x, sizes, cut=True, write=write, lanes=IMAGES)
 
 
+def tile(n: int) -> int:
+    """How many of n samples make a tile: one block, as small as it gets, since a block is work enough for a thread.
+
+    >>> [tile(n) for n in (16, 1024, 1025, 10_000, 10**6)]
+    [16, 16, 32, 160, 1024]
+    """
+    return min(LARGEST, up(-(-n // TILES), IMAGES))
+
+
 def add(b: Build, kernel: str, *args: Any, n: int, work: float) -> None:
     """An entry over n samples in blocks of 16."""
-    b.add(kernel, *args, rows=n, block=samples(n), fixed=True, work=work)
+    b.add(kernel, *args, rows=n, block=tile(n), fixed=True, work=work)
 
 
 def temp(b: Build, n: int, size: int, like: Buf) -> Buf:

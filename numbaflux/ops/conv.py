@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import lanes
 from ..kernels.table import IMAGES
-from ..lowering import Block, Buf, Build, Int, cut, elements_block, image_block, samples, up, whole
+from ..lowering import Block, Buf, Build, Int, cut, elements_block, image_block, up, whole
 from ..op import DTypeError, Op, ShapeError, Spec, example, expect
 from .dense import SLOTS, SPEED, Product, in_panels, lower_product, nothing
 from .reduce import BROADCAST, SUM, reduce_lower
@@ -279,7 +279,7 @@ def _grad_wb_lower(b: Build, outs: tuple[Buf, Buf], x: Buf, dy: Buf, **attrs: An
 def _grad_w_lanes(b: Build, out: Buf, db: Buf | None, x: Buf, dy: Buf, spans: Spans) -> None:
     """Each tile of images adds up in a place of its own, db behind dw."""
     n, c, o = x.shape[0], x.shape[-1], dy.shape[-1]
-    pads, tiles = (spans[2].before, spans[2].behind), -(-n // samples(n))
+    pads, tiles = (spans[2].before, spans[2].behind), -(-n // lanes.tile(n))
     each = out.size + (0 if db is None else o)
     places = slots(b, out, tiles) if db is None else b.temp((tiles, each), out.dtype)
     source = padded_lanes(b, lanes.read(b, x), n, spans, c, *pads)
