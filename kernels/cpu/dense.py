@@ -11,6 +11,7 @@ from .tile import WIDTH, make_copy, make_tiles, make_transpose, shape_of, strip
 BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
 QUADS = 4  # vectors of the tile for up to QUAD columns
 LINE = 8  # vectors of the tile for one row: more sums at once than for several rows hide the time of each
+LOW = 4  # rows of a low tile: two take less time than a high one and one or two rows, whose few sums wait for each other
 RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 
 
@@ -19,7 +20,7 @@ def make_product(width):
     height, vectors = shape_of(width)
     narrow, double, short = make_tiles(height, 1, width), make_tiles(height, 2, width), make_tiles(2, vectors, width)
     full = make_tiles(height, vectors, width, prefetch=True)
-    low, low_double, quads = make_tiles(4, 1, width), make_tiles(4, 2, width), make_quads(QUADS, width)
+    low, low_double, quads = make_tiles(LOW, 1, width), make_tiles(LOW, 2, width), make_quads(QUADS, width)
     pair, line = make_tiles(1, 2, width), make_tiles(1, LINE, width)
 
     @kernel
@@ -55,16 +56,19 @@ def make_product(width):
                 ahead = at_b + size * w * k if packed & 1 else at_b
                 quad = w <= QUAD < lanes and a_k == 1 and not packed & 2
                 high = QUADS * lanes // QUAD if quad else height
-                for ragged in range(2):
-                    tall, count = (m % high, 1) if ragged else (high, m // high)
-                    if tall * count == 0:
-                        continue
+                fours = 0 < m % high <= 2 * LOW - high and m > high and not packed & 2
+                whole = m // high - fours
+                i = 0
+                while i < m:
+                    tall, count = high, whole
+                    if i >= whole * high:
+                        tall = min(LOW, m - i) if fours else m - i
+                        count = (m - i) // tall
                     if packed & 2:
                         a_row, a_k = 1, tall
-                    i = m - tall if ragged else 0
-                    in_c = from_c + size * (i * c_row + j), c_row, high * c_row
-                    in_a = from_a + size * (i * up + k0 * a_k), a_row, high * up, a_k
-                    in_start = first + size * (i * start_row + j) if first else 0, start_row, high * start_row
+                    in_c = from_c + size * (i * c_row + j), c_row, tall * c_row
+                    in_a = from_a + size * (i * up + k0 * a_k), a_row, tall * up, a_k
+                    in_start = first + size * (i * start_row + j) if first else 0, start_row, tall * start_row
                     work = (c, count, tall, w, d, *in_c, *in_a, at_b, b_row, *in_start, ahead, step)
                     if long:
                         line(*work)
@@ -74,9 +78,9 @@ def make_product(width):
                         short(*work)
                     elif quad:
                         quads(c, count, tall, w, d, *in_c, *in_a[:3], at_b, b_row, *in_start)
-                    elif tall <= 4 and panel == lanes:
+                    elif tall <= LOW and panel == lanes:
                         low(*work)
-                    elif tall <= 4 and panel == 2 * lanes:
+                    elif tall <= LOW and panel == 2 * lanes:
                         low_double(*work)
                     elif panel == vectors * lanes:
                         full(*work)
@@ -84,6 +88,7 @@ def make_product(width):
                         double(*work)
                     else:
                         narrow(*work)
+                    i += tall * count
                 j += w
             first, start_row = from_c, c_row
 
