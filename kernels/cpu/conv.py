@@ -17,10 +17,10 @@ PANEL = 16 * 1024  # bytes of weights that a tile goes through at once: half a f
 
 full, double, narrow = (make_pixels(HEIGHT, vectors, WIDTH) for vectors in (VECTORS, 2, 1))
 # On images in lanes: (channels, pixels) of a tile of y, and (rows, columns) of one of dw, as many as registers hold.
-SIX, EIGHT = ((6, 4), (8, 3)) if WIDTH == 64 else ((6, 2), (4, 2))
-FOUR, THREE = ((5, 4), (5, 3)) if WIDTH == 64 else ((3, 3), (2, 3))
+SIX, EIGHT = ((6, 4), (8, 3)) if WIDTH == 64 else ((6, 2), (4, 3))
+LARGE, SMALL = ((5, 4), (5, 3)) if WIDTH == 64 else ((3, 4), (5, 2))
 images_six, images_eight = make_images(*SIX, WIDTH), make_images(*EIGHT, WIDTH)
-sums_four, sums_three = make_sums(*FOUR, WIDTH), make_sums(*THREE, WIDTH)
+sums_large, sums_small = make_sums(*LARGE, WIDTH), make_sums(*SMALL, WIDTH)
 MANY = 8  # columns of dy that are added up at once
 column_sums = make_column_sums(MANY, WIDTH)
 
@@ -34,6 +34,12 @@ def pixels(panel, lanes, work):
         double(*work)
     else:
         narrow(*work)
+
+
+@inlined
+def filled(shape, rows, columns):
+    """Places of the tiles that so many rows and columns take."""
+    return (rows + shape[0] - 1) // shape[0] * shape[0] * ((columns + shape[1] - 1) // shape[1] * shape[1])
 
 
 @kernel
@@ -270,8 +276,8 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
     c, o, taps, wide, lines = dims[K.INS], dims[K.OUTS], dims[K.W + K.TAPS], dims[K.W + K.OUT], dims[K.H + K.OUT]
     tap, a_k, b_k = dims[K.W + K.TAP] * c * IMAGES, dims[K.W + K.UP] * c * IMAGES, o * IMAGES
     a_seg, b_seg = dims[K.H + K.UP] * dims[K.W + K.IN] * c * IMAGES, wide * o * IMAGES
-    four = o % 4 == 0
-    tall, step = FOUR if four else THREE
+    large = filled(LARGE, taps * c, o) <= filled(SMALL, taps * c, o)
+    tall, step = LARGE if large else SMALL
     for i in range(dw.size):
         dw[i] = 0
     some = max(1, CHUNK // wide)  # lines whose pixels stay in the first cache for all rows of dw
@@ -303,7 +309,7 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
                     a = from_x + size * source(dims, block, di, h0, kd, kh) * IMAGES
                     b = address(dy) + size * ((target(dims, block, di, h0) + j) * IMAGES + lane)
                     given = dw, count, m, n, h1 - h0, wide, at, c * o, o, a, tap, a_seg, a_k, b, b_seg, b_k, kw, taps
-                    if four:
-                        sums_four(*given)
+                    if large:
+                        sums_large(*given)
                     else:
-                        sums_three(*given)
+                        sums_small(*given)

@@ -3,6 +3,9 @@
 As in tile.py: an array as first argument says float32 or float64, pointers are bytes, strides count elements.
 """
 
+from functools import cache
+from itertools import product
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -282,13 +285,15 @@ def make_sums(rows, vectors, width):
             )
             in_a, rows_c = through_taps(bd, rows, m, tap, taps, [(a_tap, step), (c_tap, c_row)])
             in_b = simd.offsets(vectors, n, step)
+            # The longer side goes by, one after another; the shorter stays in registers.
+            order = sorted(product(range(rows), range(vectors)), key=lambda place: place[rows < vectors])
 
             def body(values, at):
-                right = [simd.load(at[1], o, None) for o in in_b]
-                new = []
-                for offset in in_a:
-                    left = simd.load(at[0], offset, None)
-                    new += [simd.fma(left, x, values[len(new) + v]) for v, x in enumerate(right)]
+                left = cache(lambda i: simd.load(at[0], in_a[i], None))
+                right = cache(lambda v: simd.load(at[1], in_b[v], None))
+                new = list(values)
+                for i, v in order:
+                    new[i * vectors + v] = simd.fma(left(i), right(v), values[i * vectors + v])
                 return new
 
             zeros = [simd.zero] * (rows * vectors)

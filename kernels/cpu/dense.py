@@ -11,7 +11,7 @@ from .tile import WIDTH, make_copy, make_tiles, make_transpose, shape_of, strip
 BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
 QUADS = 4  # vectors of the tile for up to QUAD columns
 LINE = 8  # vectors of the tile for one row: more sums at once than for several rows hide the time of each
-LOW = 4  # rows of a low tile: two take less time than a high one and one or two rows, whose few sums wait for each other
+LOW = 4  # rows of a low tile: two are faster than a high one and one or two rows, whose few sums wait for one another
 RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 
 
