@@ -179,8 +179,6 @@ class Bound:
 
     def _prepare(self, reads: Sequence[Buf], stream: Any) -> None:
         gpu, launches = self.gpu, self.launches
-        own = [e.kernel for e in launches.entries if not isinstance(e.kernel, str)]
-        expect(not own, "gpu", "a plan", "of kernels of numbaflux", f"{own[:1]}", "run it on a CPU", PlanError)
         rounds = launches.build.target.products in ROUNDED
         expect(gpu.capability >= TENSOR_CORES or not rounds, "gpu", "products", f"{FLOAT32!r} where tensor cores take "
                "nothing else", f"capability {gpu.capability}", error=PlanError)  # fmt: skip

@@ -21,6 +21,7 @@ from .cubin import Capability, What, cubins
 from .cublas import KERNEL, Cublas
 from .managed import Pool
 from .op import DeviceError, expect
+from .own import name_of
 
 MAJOR, MINOR, SHARES = 75, 76, 89  # attributes of a device, as the driver numbers them
 SHARED = 1  # managed memory that every stream may use
@@ -308,8 +309,9 @@ class GPU:
         absent = dict.fromkeys(what for what in asked if what not in self.functions)
         for what, cubin in cubins(absent, self.capability).items():
             image = np.frombuffer(cubin.code, np.uint8)
-            module = self._do(f"loading {what[0]}", "cuModuleLoadData", image.ctypes.data)
-            found = self._do(f"loading {what[0]}", "cuModuleGetFunction", module, cubin.name.encode())
+            tried = f"loading {name_of(what[0])}"
+            module = self._do(tried, "cuModuleLoadData", image.ctypes.data)
+            found = self._do(tried, "cuModuleGetFunction", module, cubin.name.encode())
             self.functions[what] = found
         return [self.functions[what] for what in asked]
 
