@@ -14,6 +14,7 @@ from numbaflux.device import without_collection
 from numbaflux.interpreter import arguments
 from numbaflux.managed import Pool
 from numbaflux.op import DeviceError
+from numbaflux.own import Own
 from tests.cuda import fake_cublas, simulator
 
 STREAMS = weakref.WeakValueDictionary()  # by what libraries are given
@@ -214,12 +215,18 @@ class FakeGPU:
         status, *row = words.tolist()
         if status and self.part(status, 8).view(np.int64)[0]:
             return
-        for tile in range(grid[0])[:: -1 if self.order == "backward" else 1]:
+        tiles, together = grid[0], threads
+        own = isinstance(kernel, Own)
+        run = getattr(kernel.kernel, "py_func", kernel.kernel) if own else simulator.find(kernel)
+        if own and kernel.alone:
+            tiles, together = row.pop(), 1
+            assert grid[0] == -(-tiles // threads)
+        for tile in range(tiles)[:: -1 if self.order == "backward" else 1]:
             args = arguments(codes, row, tile)
             for a in args:
                 if isinstance(a, np.ndarray) and a.size:
                     self.part(a.ctypes.data, a.nbytes)
-            simulator.simulate(simulator.find(kernel), args, threads, grid[1], self.order)
+            simulator.simulate(run, args, together, grid[1], self.order)
 
     def graph(self, launches):
         self._asked("graph")
