@@ -34,6 +34,7 @@ class Event:
         self.stream = None  # where it was last set
         self.marks = 0  # how often
         self.passed = 0  # of these, how often the stream has come there
+        self.time = 0.0  # when it was there last
 
 
 class FakeGPU:
@@ -47,6 +48,7 @@ class FakeGPU:
         self.calls, self.done, self.functions = [], [], {}
         self.open = {"stream": 0, "event": 0, "graph": 0}
         self.capturing = False
+        self.clock = 0.0  # seconds: a microsecond for all that is done, and one for each block of a launch
         self.pool = Pool(self)
         self.shared = set()  # addresses of managed memory
         self.default = Stream()
@@ -146,6 +148,7 @@ class FakeGPU:
             while stream.queue and not until():
                 name, do = stream.queue.popleft()
                 do()
+                self.clock += 1e-6
                 self.done.append(name)
 
     def stream(self):
@@ -179,15 +182,19 @@ class FakeGPU:
     def record(self, event, stream):
         event.stream, event.marks = stream, event.marks + 1
         mark = event.marks
-        self._later(stream, "record", lambda: setattr(event, "passed", mark))
+        self._later(stream, "record", lambda: (setattr(event, "passed", mark), self._passed(event)))
+
+    def _passed(self, event):
+        event.time = self.clock
 
     def after(self, stream, event):
         mark, other = event.marks, event.stream
         self._later(stream, "after", lambda: other and self._run(other, lambda: event.passed >= mark))
 
     def seconds(self, start, end):
-        self._run(end.stream)
-        return 1e-6
+        if end.stream is not None:  # else a graph has set it, and somebody has waited for that
+            self._run(end.stream)
+        return end.time - start.time
 
     # ---------------------------------------------------------------- kernels
 
@@ -213,6 +220,7 @@ class FakeGPU:
         kernel, codes, block = function
         assert block == threads
         status, *row = words.tolist()
+        self.clock += 1e-6 * grid[0] * grid[1]
         if status and self.part(status, 8).view(np.int64)[0]:
             return
         tiles, together = grid[0], threads
@@ -228,16 +236,23 @@ class FakeGPU:
                     self.part(a.ctypes.data, a.nbytes)
             simulator.simulate(run, args, together, grid[1], self.order)
 
-    def graph(self, launches):
+    def graph(self, launches, marks=()):
         self._asked("graph")
         stream, self.capturing = Stream(), True
+        assert len(marks) in (0, len(launches) + 1)
         try:
-            for one in launches:
+            self._mark(marks[:1], stream)
+            for i, one in enumerate(launches, 1):
                 self.launch(*one, stream)
+                self._mark(marks[i : i + 1], stream)
         finally:
             self.capturing = False
         self.open["graph"] += 1
         return list(stream.queue)
+
+    def _mark(self, events, stream):
+        for event in events:
+            self._later(stream, "mark", functools.partial(self._passed, event))
 
     def replay(self, graph, stream):
         self._asked("replay")
