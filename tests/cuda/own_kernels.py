@@ -87,12 +87,15 @@ def running_together(cuda):
 
 
 def main() -> None:
-    """For a generation of GPUs, as JSON: name -> [name in the cubin, its bytes in hexadecimal digits], or an error."""
+    """For a generation of GPUs, as JSON: name -> [name in the cubin, its bytes in hexadecimal digits], or an error;
+    and whether numba compiles for a user's own kernels afterwards as it did before."""
     from numba import cuda
+    from numba.cuda import codegen, dispatcher
 
     from numbaflux.cubin import build_own
     from numbaflux.own import Own
 
+    theirs = dispatcher.get_current_device, codegen.CUDACodeLibrary._ensure_cc
     made = {}
     capability = json.loads(sys.argv[1])
     for f in ("f4", "f8"):
@@ -108,6 +111,7 @@ def main() -> None:
                 made[f"{kernel.__name__} {f}"] = cubin.name, cubin.code.hex()
             except Exception as error:
                 made[f"{kernel.__name__} {f}"] = type(error).__name__, str(error)
+    made["as it was"] = theirs == (dispatcher.get_current_device, codegen.CUDACodeLibrary._ensure_cc)
     print(json.dumps(made))
 
 

@@ -175,6 +175,10 @@ def test_what_is_refused(made, dtype):
     assert said.startswith(f"gpu: could not compile <lambda>({dtype}:1): TypingError: ") and "nothing" in said
 
 
+def test_numba_is_left_as_it_was(made):
+    assert made[1]["as it was"] is True
+
+
 def test_own_kernels_are_never_kept(monkeypatch):
     monkeypatch.setattr(cubin, "build_own", lambda *what: cubin.Cubin(what[0].__name__, bytes(4)))
     monkeypatch.setattr(cubin, "Store", lambda: pytest.fail("nothing is read or written"))
