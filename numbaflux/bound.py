@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
+from time import monotonic_ns
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,6 +168,8 @@ class Bound:
         self.free: list[Slot] = []
         self.slots = 0
         self.graph = graph
+        self.marks: list[list[Any]] = []
+        self.begun: list[int] = []  # when parts were asked for, where there are marks, by time.monotonic_ns
         try:
             self._prepare(reads, stream)
         except BaseException:
@@ -179,8 +182,6 @@ class Bound:
 
     def _prepare(self, reads: Sequence[Buf], stream: Any) -> None:
         gpu, launches = self.gpu, self.launches
-        own = [e.kernel for e in launches.entries if not isinstance(e.kernel, str)]
-        expect(not own, "gpu", "a plan", "of kernels of numbaflux", f"{own[:1]}", "run it on a CPU", PlanError)
         rounds = launches.build.target.products in ROUNDED
         expect(gpu.capability >= TENSOR_CORES or not rounds, "gpu", "products", f"{FLOAT32!r} where tensor cores take "
                "nothing else", f"capability {gpu.capability}", error=PlanError)  # fmt: skip
@@ -246,7 +247,9 @@ class Bound:
             slot.parts = self._parts({n: slot.address + at for n, at in slot.offsets.items()})
             for i, (calls, _) in enumerate(slot.parts if self.graph else ()):
                 if calls:
-                    slot.parts[i] = Part(calls, _kept(own, self.gpu.end_graph, self.gpu.graph(calls)))
+                    slot.parts[i] = Part(
+                        calls, _kept(own, self.gpu.end_graph, self.gpu.graph(calls, *self.marks[i : i + 1]))
+                    )
             self.held.enter_context(own.pop_all())
         self.slots += 1
         return slot
@@ -254,8 +257,18 @@ class Bound:
     def _parts(self, places: dict[int, int]) -> list[Part]:
         pairs = zip(self.functions, patched(self.found, self.patches, places), strict=True)
         calls = [(function, one.grid, one.threads, one.words) for function, one in pairs]
-        cuts = [0, *(turn.launches for turn in self.launches.turns), len(calls)]
-        return [Part(calls[start:end]) for start, end in pairwise(cuts)]
+        return [Part(calls[start:end]) for start, end in self._cuts()]
+
+    def _cuts(self) -> list[tuple[int, int]]:
+        """The launches of each part: the first, and the first that is no longer of it."""
+        return list(pairwise([0, *(turn.launches for turn in self.launches.turns), len(self.found)]))
+
+    def mark(self) -> list[list[Any]]:
+        """Before the first run: events of each part, which each run sets before it and behind each of its launches."""
+        counts = [end - start + 1 if end > start else 0 for start, end in self._cuts()]
+        events = [[_kept(self.held, self.gpu.end_event, self.gpu.event()) for _ in range(n)] for n in counts]
+        self.marks = events
+        return events
 
     def upload(self, *arrays: Given) -> None:
         """Begin to copy a batch to the GPU; returns when arrays of the CPU may be changed again. What the plan gives
@@ -288,6 +301,8 @@ class Bound:
     def _queue(self, parts: Sequence[Part], number: int, slot: Slot | None) -> None:
         """Into the stream: one part, and what comes back behind it; behind the last what the run gives."""
         gpu, (calls, graph) = self.gpu, parts[number]
+        if self.marks:
+            self.begun.append(monotonic_ns())
         if graph is not None:
             gpu.replay(graph, self.compute)
         else:

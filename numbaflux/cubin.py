@@ -9,11 +9,13 @@ word is set, it does nothing; address 0: it does not look.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.metadata import PackageNotFoundError, version
@@ -22,14 +24,17 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .build import KERNELS, Signature, in_child
+from .build import entry as on_cpu
 from .kernels.cuda.launch import THREADS
 from .native import MANY, pool
 from .objects import Objects, Store, pack
 from .op import PlanError, expect
+from .own import Own
 from .words import argument, argument_type, count
 
 Capability = tuple[int, int]  # (9, 0): what a GPU can do, as NVIDIA counts it
-What = tuple[str, Signature, int]  # "dense.product_large", signature, threads of a block
+Named = tuple[str, Signature, int]  # "dense.product_large", signature, threads of a block
+What = Named | tuple[Own, Signature, int]  # or a user's kernel
 ALWAYS = ("cuda/jit.py", "cuda/launch.py")  # what each entry depends on
 TOOLS = ("numba", "llvmlite", "nvidia-nvjitlink-cu12", "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink", "nvidia-nvvm")
 BATCH = 24  # entries that one process compiles
@@ -37,6 +42,7 @@ FAILED = "could not compile "
 FEWEST = 3  # that are worth a process: importing numba takes as long
 REGISTERS = 65_536  # of a multiprocessor
 MOST_REGISTERS = 128  # of a thread
+_alone = threading.Lock()  # of whom numba compiles for
 
 
 class Cubin(NamedTuple):
@@ -103,9 +109,8 @@ def entry(kernel: Any, signature: Signature, threads: int) -> tuple[Any, Any]:
     from numba.cuda import types
 
     arguments, stopped = _arguments(signature), _stopped()
-    blocks = max(1, REGISTERS // MOST_REGISTERS // threads)
 
-    @cuda.jit(launch_bounds=(threads, blocks))
+    @cuda.jit(launch_bounds=_bounds(threads))
     def entry(words):  # type: ignore[no-untyped-def]
         if stopped(words):
             return
@@ -114,27 +119,87 @@ def entry(kernel: Any, signature: Signature, threads: int) -> tuple[Any, Any]:
     return entry, types.UniTuple(types.int64, 1 + sum(map(count, signature)))
 
 
-def _without_gpu(capability: Capability) -> None:
-    """Let numba compile for a GPU that need not be there."""
+def _entry_each(kernel: Any, signature: Signature, threads: int) -> tuple[Any, Any]:
+    """The same where each thread has a tile; the last word says how many tiles there are."""
+    from numba import cuda
+    from numba.cuda import types
+
+    arguments, stopped = _arguments(signature), _stopped()
+    last = 1 + sum(map(count, signature))
+
+    @cuda.jit(launch_bounds=_bounds(threads))
+    def entry(words):  # type: ignore[no-untyped-def]
+        tile = types.int64(cuda.blockIdx.x) * types.int64(cuda.blockDim.x) + types.int64(cuda.threadIdx.x)
+        if stopped(words) or tile >= words[last]:
+            return
+        kernel(*arguments(words, tile))
+
+    return entry, types.UniTuple(types.int64, last + 1)
+
+
+def _bounds(threads: int) -> tuple[int, int]:
+    """Threads of a block, and how many blocks a multiprocessor has room for."""
+    return threads, max(1, REGISTERS // MOST_REGISTERS // threads)
+
+
+@contextlib.contextmanager
+def _compiling_for(capability: Capability) -> Iterator[None]:
+    """Numba compiles for a GPU that need not be there, nor be the one that a user's program has taken."""
     import numba.cuda.codegen as codegen
     import numba.cuda.dispatcher as dispatcher
 
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability, id=0)
-    features = "a" if capability >= (9, 0) else ""
-    codegen.CUDACodeLibrary._ensure_cc = lambda self, cc=None: cc or (*capability, features)
+    library, features = codegen.CUDACodeLibrary, "a" if capability >= (9, 0) else ""
+    with _alone:
+        before = dispatcher.get_current_device, library._ensure_cc
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability, id=0)
+        library._ensure_cc = lambda self, cc=None: cc or (*capability, features)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device, library._ensure_cc = before
+
+
+def _linked(made: Any, typ: Any) -> Cubin:
+    """The machine code of an entry."""
+    import numba.cuda.dispatcher as dispatcher
+
+    options = {k: v for k, v in made.targetoptions.items() if k != "device"}
+    library = dispatcher._Kernel(made.py_func, (typ,), **options)._codelibrary
+    return Cubin(library._entry_name, bytes(library.get_cubin().code))
 
 
 def build(function: str, signature: Signature, threads: int = THREADS, capability: Capability = (9, 0)) -> Cubin:
     """Compile one entry of kernels/cuda, by its name: "dense.product_large"."""
-    import numba.cuda.dispatcher as dispatcher
+    with _compiling_for(capability):
+        module, _, name = function.rpartition(".")
+        kernel = getattr(importlib.import_module(f"numbaflux.kernels.cuda.{module}"), name)
+        return _linked(*entry(kernel, signature, threads))
 
-    _without_gpu(capability)
-    module, _, name = function.rpartition(".")
-    kernel = getattr(importlib.import_module(f"numbaflux.kernels.cuda.{module}"), name)
-    made, typ = entry(kernel, signature, threads)
-    options = {k: v for k, v in made.targetoptions.items() if k != "device"}
-    library = dispatcher._Kernel(made.py_func, (typ,), **options)._codelibrary
-    return Cubin(library._entry_name, bytes(library.get_cubin().code))
+
+def build_own(own: Own, signature: Signature, threads: int, capability: Capability) -> Cubin:
+    """Compile an entry of a user's kernel, in this process: nobody knows all that such a kernel is made of, so it is
+    kept nowhere. What could raise on a CPU, where it would be seen, is refused here too."""
+    versions()  # says what is not installed
+    try:
+        from numba import cuda
+
+        if own.alone:
+            on_cpu(own.kernel, signature)
+            with _compiling_for(capability):
+                return _linked(*_entry_each(own.kernel, signature, threads))
+        kernel = own.kernel if hasattr(own.kernel, "py_func") else cuda.jit(device=True)(own.kernel)
+        with _compiling_for(capability):
+            return _linked(*entry(kernel, signature, threads))
+    except PlanError:
+        raise
+    except Exception as error:  # whatever a compiler makes of what it was given
+        raise PlanError(f"gpu: {FAILED}{_why(own.__name__, signature, error)}") from error
+
+
+def _why(name: str, signature: Signature, error: Exception) -> str:
+    """The kernel that does not compile, and the reason."""
+    reason = " ".join(str(error).split()) or "no reason given"
+    return f"{name}({', '.join(signature)}): {type(error).__name__}: {reason[:300]}"
 
 
 @functools.cache
@@ -180,7 +245,7 @@ def versions() -> str:
 
 
 @functools.cache
-def key(what: What, capability: Capability) -> str:
+def key(what: Named, capability: Capability) -> str:
     """The name under which a cubin is kept: readable, and different when anything that made it is."""
     function, signature, threads = what
     text = [function, *signature, str(threads), str(capability), sources(function.partition(".")[0]), versions()]
@@ -190,11 +255,18 @@ def key(what: What, capability: Capability) -> str:
 
 def cubins(wanted: Iterable[What], capability: Capability, store: Store | None = None) -> dict[What, Cubin]:
     """The cubins of some entries for one kind of GPU: as the cache has them, compiled and kept where it has not. Those
-    that are needed together are kept together too: one file to read."""
-    names = {key(what, capability): what for what in wanted}
-    if not names:
-        return {}
-    store = store or Store()
+    that are needed together are kept together too: one file to read. Users' own are compiled here, and not kept."""
+    made: dict[What, Cubin] = {}
+    names: dict[str, Named] = {}
+    for kernel, signature, threads in wanted:
+        if isinstance(kernel, Own):
+            made[kernel, signature, threads] = build_own(kernel, signature, threads, capability)
+        else:
+            names[key((kernel, signature, threads), capability)] = kernel, signature, threads
+    return made | _from_cache(names, capability, store or Store()) if names else made
+
+
+def _from_cache(names: dict[str, Named], capability: Capability, store: Store) -> dict[What, Cubin]:
     bundle = "cubins-" + hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:32]
     codes = store.read(bundle) if len(names) > 1 else None
     if codes is None or codes.keys() != names.keys():
@@ -205,7 +277,7 @@ def cubins(wanted: Iterable[What], capability: Capability, store: Store | None =
     return {what: Cubin(name.decode(), code) for what, (name, _, code) in parted.items()}
 
 
-def _found(names: dict[str, What], capability: Capability, store: Store) -> Iterator[tuple[str, bytes]]:
+def _found(names: dict[str, Named], capability: Capability, store: Store) -> Iterator[tuple[str, bytes]]:
     """Cubins by name, read or compiled. Of several processes that start together one compiles, the others read."""
     absent = dict(names)
     yield from _kept(absent, store)
@@ -222,7 +294,7 @@ def _found(names: dict[str, What], capability: Capability, store: Store) -> Iter
             yield name, code
 
 
-def _kept(absent: dict[str, What], store: Store) -> Iterator[tuple[str, bytes]]:
+def _kept(absent: dict[str, Named], store: Store) -> Iterator[tuple[str, bytes]]:
     """Those that the cache has, which are then no longer absent."""
     for name in list(absent):
         found = store.read(name)
@@ -232,7 +304,7 @@ def _kept(absent: dict[str, What], store: Store) -> Iterator[tuple[str, bytes]]:
             yield name, found[name]
 
 
-def compiled(wanted: dict[str, What], capability: Capability, jobs: int) -> Iterator[tuple[str, bytes]]:
+def compiled(wanted: dict[str, Named], capability: Capability, jobs: int) -> Iterator[tuple[str, bytes]]:
     """Cubins by name, as they come, from up to that many processes at once."""
     count = max(-(-len(wanted) // BATCH), min(jobs, -(-len(wanted) // FEWEST)))
     shares = [dict(sorted(wanted.items())[i::count]) for i in range(count)]
@@ -241,7 +313,7 @@ def compiled(wanted: dict[str, What], capability: Capability, jobs: int) -> Iter
             yield from done.result().items()
 
 
-def _in_child(wanted: dict[str, What], capability: Capability) -> Objects:
+def _in_child(wanted: dict[str, Named], capability: Capability) -> Objects:
     """Compile in a process of its own."""
     codes, said = in_child("numbaflux.cubin", [[*what, capability] for what in wanted.values()], {})
     if codes is None or len(codes) != len(wanted):
@@ -259,8 +331,7 @@ def main() -> None:
         try:
             cubin = build(function, tuple(signature), threads, tuple(capability))
         except Exception as error:
-            reason = " ".join(str(error).split()) or "no reason given"
-            sys.exit(f"{FAILED}{function}({', '.join(signature)}): {type(error).__name__}: {reason[:300]}")
+            sys.exit(FAILED + _why(function, signature, error))
         made[str(i)] = cubin.name.encode() + b"\0" + cubin.code
     sys.stdout.buffer.write(pack(made))
 

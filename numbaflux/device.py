@@ -21,9 +21,11 @@ from .cubin import Capability, What, cubins
 from .cublas import KERNEL, Cublas
 from .managed import Pool
 from .op import DeviceError, expect
+from .own import name_of
 
 MAJOR, MINOR, SHARES = 75, 76, 89  # attributes of a device, as the driver numbers them
 SHARED = 1  # managed memory that every stream may use
+MARKS = 1  # an event that a graph sets whenever it runs
 NOT_BLOCKING = 1  # a stream that does not wait for the driver's default stream
 THREAD_LOCAL = "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"  # other threads may use the driver meanwhile
 LOST = "the GPU takes no more work of this process: start it anew"
@@ -308,8 +310,9 @@ class GPU:
         absent = dict.fromkeys(what for what in asked if what not in self.functions)
         for what, cubin in cubins(absent, self.capability).items():
             image = np.frombuffer(cubin.code, np.uint8)
-            module = self._do(f"loading {what[0]}", "cuModuleLoadData", image.ctypes.data)
-            found = self._do(f"loading {what[0]}", "cuModuleGetFunction", module, cubin.name.encode())
+            tried = f"loading {name_of(what[0])}"
+            module = self._do(tried, "cuModuleLoadData", image.ctypes.data)
+            found = self._do(tried, "cuModuleGetFunction", module, cubin.name.encode())
             self.functions[what] = found
         return [self.functions[what] for what in asked]
 
@@ -323,22 +326,29 @@ class GPU:
         tried = f"launching {grid[0]} x {grid[1]} blocks of {threads} threads"
         self._do(tried, "cuLaunchKernel", function, *grid, 1, threads, 1, 1, 0, stream, pointers.ctypes.data, 0)
 
-    def graph(self, launches: Sequence[tuple[Any, tuple[int, int], int, np.ndarray]]) -> Any:
-        """Launches (function, grid, threads, words) one after another, as one thing to run."""
+    def graph(self, launches: Sequence[tuple[Any, tuple[int, int], int, np.ndarray]], marks: Sequence[Any] = ()) -> Any:
+        """Launches (function, grid, threads, words) one after another, as one thing to run. marks: events that each run
+        sets, one before the launches and one behind each of them."""
         mode = getattr(self._driver.CUstreamCaptureMode, THREAD_LOCAL)
         stream = self.stream()
         with contextlib.ExitStack() as after, without_collection():
             after.callback(self.end_stream, stream)
             self._do("beginning a graph", "cuStreamBeginCapture", stream, mode)
             try:
-                for one in launches:
+                self._mark(marks[:1], stream)
+                for i, one in enumerate(launches, 1):
                     self.launch(*one, stream)
+                    self._mark(marks[i : i + 1], stream)
             except BaseException:
                 self._driver.cuStreamEndCapture(stream)  # what went wrong is said already
                 raise
             made = self._do("ending a graph", "cuStreamEndCapture", stream)
             after.callback(self._do, "making a graph", "cuGraphDestroy", made)
             return self._do("making a graph", "cuGraphInstantiate", made, 0)
+
+    def _mark(self, events: Sequence[Any], stream: Any) -> None:
+        for event in events:
+            self._do("setting an event", "cuEventRecordWithFlags", event, stream, MARKS)
 
     def replay(self, graph: Any, stream: Any) -> None:
         self._do("launching a graph", "cuGraphLaunch", graph, stream)

@@ -9,21 +9,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from .lowering import Entry, Origin
+from .cublas import KERNEL as CUBLAS
+from .lowering import Block, Entry, Int, Origin
 
-# The kernels that multiply: what their operations are made of besides moves elements.
+# The kernels that multiply beside products: what their operations are made of besides moves elements.
 MULTIPLY = frozenset(
     {
-        *"dense.product conv.conv conv.conv_images conv.conv_grad_w conv.conv_images_grad_w".split(),
+        *"conv.conv conv.conv_images conv.conv_grad_w conv.conv_images_grad_w".split(),
         *"depthwise.conv depthwise.conv_grad_w attention.attention attention.attention_grad".split(),
         *"recurrent.forward recurrent.backward".split(),
     }
 )
 
 
-def _product(o: Origin, parts: int) -> int:
-    """A (m, k), transposed if `ta`, times B."""
-    return o.outs[0].size * _shape(o, 0)[-2 if o.attrs["ta"] else -1]
+def _product(e: Entry) -> int:
+    """Of a product of matrices, by its own arguments: the sizes of each tile's."""
+
+    def size(i: int, row: int) -> int:
+        return min(_number(a, e.block, row) for a in e.args[i : i + 2])
+
+    return sum(math.prod(max(0, size(i, row)) for i in (4, 6, 8)) for row in range(0, e.rows, e.block))
+
+
+def _by_cublas(e: Entry) -> int:
+    """The same of one that cuBLAS makes, or of a stack of them."""
+    return math.prod(_number(e.args[i], 1, 0) for i in (4, 5, 6, 11))
+
+
+def _number(a: object, block: int, row: int) -> int:
+    """What an integer argument is in the tile that begins at a row."""
+    return block if isinstance(a, Block) else a.start + a.per_row * row if isinstance(a, Int) else 0
+
+
+PRODUCTS: dict[str, Callable[[Entry], int]] = {"dense.product": _product, CUBLAS: _by_cublas}
 
 
 def _taps(shape: tuple[int, ...]) -> int:
@@ -56,10 +74,7 @@ def _shape(o: Origin, i: int) -> tuple[int, ...]:
 
 
 # Multiplications of an operation, or of one of its kernels; parts: how many entries of that kernel share them.
-COUNTS: dict[str | tuple[str, str], Callable[[Origin, int], int]] = {
-    "dense": lambda o, parts: o.outs[0].size * _shape(o, 1)[0],
-    "matmul": _product,
-    "batched_matmul": _product,
+COUNTS: dict[str, Callable[[Origin, int], int]] = {
     "conv": lambda o, parts: o.outs[0].size * _taps(_shape(o, 1)),
     "conv_grad_x": lambda o, parts: math.prod(_shape(o, 0)) * _taps(_shape(o, 1)),
     **dict.fromkeys(("conv_grad_w", "conv_grad_wb"), lambda o, parts: math.prod(_shape(o, 1)) * _taps(o.outs[0].shape)),
@@ -67,20 +82,22 @@ COUNTS: dict[str | tuple[str, str], Callable[[Origin, int], int]] = {
     "attention_grad": _attention_grad,
     "recurrent": lambda o, parts: _recurrent(o, 1, 1),
     "recurrent_grad": lambda o, parts: _recurrent(o, 1, 2),
-    ("recurrent_grad", "dense.product"): lambda o, parts: _recurrent(o, 1, 0),
 }
+# On a GPU only the chain of steps: all else are products.
+ON_GPU = COUNTS | dict.fromkeys(("recurrent", "recurrent_grad"), lambda o, parts: _recurrent(o, 0, 1))
 
 
-def flops(entries: Sequence[Entry]) -> list[float]:
+def flops(entries: Sequence[Entry], gpu: bool = False) -> list[float]:
     """Of each entry of a plan; 0 where it is not known. Entries of one kernel of an operation share by their work."""
+    counts = ON_GPU if gpu else COUNTS
     together: dict[tuple[int, str], list[int]] = {}
     for i, e in enumerate(entries):
         if e.origin is not None and e.kernel in MULTIPLY:
             together.setdefault((id(e.origin), e.kernel), []).append(i)
-    found = [0.0] * len(entries)
-    for (_, kernel), places in together.items():
+    found = [2.0 * PRODUCTS[e.kernel](e) if e.kernel in PRODUCTS else 0.0 for e in entries]
+    for places in together.values():
         origin = entries[places[0]].origin
-        count = COUNTS.get((origin.op, kernel)) or COUNTS.get(origin.op)  # type: ignore[union-attr]
+        count = counts.get(origin.op)  # type: ignore[union-attr]
         work = sum(entries[i].work for i in places)
         for i in places if count is not None else ():
             found[i] = 2.0 * count(origin, len(places)) * entries[i].work / work  # type: ignore[misc, arg-type]

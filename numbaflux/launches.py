@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .instance import array_words, number_words
-from .kernels.cuda.launch import MOST, launch
+from .kernels.cuda.launch import MOST, THREADS, launch
 from .lowering import Array, Block, Build, Entry, Int, Storage
 from .op import PlanError, expect
+from .own import Own, name_of
 from .plan import place
 
 TILES = 2**31 - 1  # that a grid may have
@@ -26,9 +27,10 @@ LARGEST = 2**32 - 1  # elements of a tile: kernels count them in 32 bits
 
 class Launch(NamedTuple):
     """What runs an entry: the kernel by its name in kernels/cuda, codes of its arguments, threads of a block, the grid
-    (tiles, blocks that share a tile), and the words, where addresses of arguments are still offsets."""
+    (tiles, blocks that share a tile), and the words, where addresses of arguments are still offsets. Where a user's
+    kernel has a tile for each thread, the grid is that of their blocks, and the last word how many tiles there are."""
 
-    kernel: str
+    kernel: str | Own
     codes: tuple[str, ...]
     threads: int
     grid: tuple[int, int]
@@ -107,11 +109,19 @@ class Launches:
                 words += array_words(a, e.rows, block, 0 if given or 0 in a.shape else address(s))
             else:
                 words += number_words(a, block)
-        products = self.build.target.products
-        chosen = launch(e.kernel, e.signature, [_size(a, e.rows, block) for a in e.args], products)
-        fits = tiles <= TILES and chosen.parts <= MOST
-        expect(fits, e.kernel, "grid", f"at most {TILES} x {MOST}", (tiles, chosen.parts), error=PlanError)
-        return Launch(chosen.name, e.signature, chosen.threads, (tiles, chosen.parts), np.array(words, np.int64))
+        kernel, threads, grid = self._by(e, tiles, block)
+        fits = grid[0] <= TILES and grid[1] <= MOST
+        expect(fits, name_of(kernel), "grid", f"at most {TILES} x {MOST}", grid, error=PlanError)
+        words += [tiles] * (isinstance(kernel, Own) and kernel.alone)
+        return Launch(kernel, e.signature, threads, grid, np.array(words, np.int64))
+
+    def _by(self, e: Entry, tiles: int, block: int) -> tuple[str | Own, int, tuple[int, int]]:
+        """The kernel that runs an entry, threads of a block, the grid."""
+        if isinstance(e.kernel, Own):
+            return e.kernel, THREADS, (-(-tiles // THREADS) if e.kernel.alone else tiles, 1)
+        sizes = [_size(a, e.rows, block) for a in e.args]
+        chosen = launch(e.kernel, e.signature, sizes, self.build.target.products)
+        return chosen.name, chosen.threads, (tiles, chosen.parts)
 
 
 def _meet(one: Entry, two: Entry) -> bool:

@@ -16,7 +16,8 @@ import numpy as np
 
 from .kernels.cuda.launch import FLOAT32
 from .kernels.table import IMAGES
-from .op import PlanError, Spec, expect
+from .op import DeviceError, PlanError, Spec, expect
+from .own import Own, name_of
 
 Shape = tuple[int, ...]
 BOUNDED = ("norm.apply",)  # kernels whose last argument is the least that they make
@@ -192,9 +193,13 @@ class Target(NamedTuple):
     positions: int  # queries or keys of an attention a tile; 0: by its sizes, with memory for its scores
     products: str = FLOAT32  # what inputs of products of matrices are rounded to, or who makes them
 
+    @property
+    def gpu(self) -> bool:
+        return not self.panels
+
     def rounding(self, products: str) -> Target:
         """The same with products made in another way, which CPUs do not have."""
-        good = products == FLOAT32 or not self.panels
+        good = products == FLOAT32 or self.gpu
         expect(good, "compile", "products", f"{FLOAT32!r} on a CPU", repr(products), error=PlanError)
         return self._replace(products=products)
 
@@ -225,11 +230,14 @@ class Build:
 
     def add(
         self, kernel: Any, *args: Array | Int | Block | Num, rows: int, block: int, fixed: bool = False,
-        work: float = 0.0, commits: bool = False,
+        work: float = 0.0, commits: bool = False, cuda: Any = None,
     ) -> None:  # fmt: skip
-        """One entry; work defaults to the memory its arrays cover."""
+        """One entry; work defaults to the memory its arrays cover. On a GPU a user's kernel is run by one thread a
+        tile, or `cuda` in its place by a block of them."""
         if rows == 0:
             return
+        if callable(kernel) and self.target.gpu:
+            kernel = Own(cuda or kernel, alone=cuda is None)
         touched = sum(math.prod(a.shape) for a in args if isinstance(a, Array))
         work = work or 0.3 * touched + 10
         number = len(self.entries)
@@ -335,6 +343,8 @@ def elementwise(
     rows = leading(out.shape)
     arrays = [cut(out, write=True), *map(cut, ins)]
     block = elements_block(rows, out.size // max(rows, 1))
+    if callable(kernel) and b.target.gpu:
+        rows, block = out.size, 1  # a thread an element: side by side in memory
     b.add(kernel, *arrays, *numbers, rows=rows, block=block, work=cost * out.size + 10)
 
 
@@ -344,7 +354,8 @@ def _numbers(out: Buf, attrs: dict[str, Any]) -> list[Int | Num]:
 
 
 def elements(kernel: Any) -> Callable[..., None]:
-    """For one's own Op: kernel(y, *inputs, *attrs) over vectors of equal size, cut anywhere.
+    """For one's own Op: kernel(y, *inputs, *attrs) over vectors of equal size, cut anywhere; on a GPU a thread has one
+    element.
 
     >>> import numba
     >>> from numbaflux import Op, apply
@@ -363,22 +374,27 @@ def elements(kernel: Any) -> Callable[..., None]:
     return lower
 
 
-def rows(kernel: Any) -> Callable[..., None]:
-    """For one's own Op: kernel(y, *inputs, *attrs) over matrices (n, everything else) of equal n, cut by rows."""
+def rows(kernel: Any, cuda: Any = None) -> Callable[..., None]:
+    """For one's own Op: kernel(y, *inputs, *attrs) over matrices (n, everything else) of equal n, cut by rows. On a
+    GPU a thread has one row; or, where rows are long, a block of 256 threads, which all call `cuda` with it."""
 
     def lower(b: Build, out: Buf, *ins: Buf, **attrs: Any) -> None:
         n = out.shape[0]
         arrays = [cut(x, n, x.size // max(n, 1), write=x is out) for x in (out, *ins)]
-        b.add(kernel, *arrays, *_numbers(out, attrs), rows=n, block=elements_block(n, out.size // max(n, 1)))
+        block = 1 if b.target.gpu else elements_block(n, out.size // max(n, 1))
+        b.add(kernel, *arrays, *_numbers(out, attrs), rows=n, block=block, cuda=cuda)
 
     return lower
 
 
-def one_tile(kernel: Any) -> Callable[..., None]:
-    """For one's own Op: kernel(y, *inputs, *attrs) over whole arrays of their own shapes, on one thread."""
+def one_tile(kernel: Any, cuda: Any = None) -> Callable[..., None]:
+    """For one's own Op: kernel(y, *inputs, *attrs) over whole arrays of their own shapes, on one thread. On a GPU all
+    256 threads of a block call `cuda` with them, without which there DeviceError is raised."""
 
     def lower(b: Build, out: Buf, *ins: Buf, **attrs: Any) -> None:
+        expect(cuda is not None or not b.target.gpu, name_of(kernel), "cuda", "given for a GPU", "nothing",
+               "one_tile(kernel, cuda=a function that a block of threads calls)", DeviceError)  # fmt: skip
         arrays = [whole(x, write=x is out) for x in (out, *ins)]
-        b.add(kernel, *arrays, *_numbers(out, attrs), rows=1, block=1)
+        b.add(kernel, *arrays, *_numbers(out, attrs), rows=1, block=1, cuda=cuda)
 
     return lower

@@ -186,26 +186,26 @@ def data(histograms: Mapping[str, tuple[Sequence[int], float, float]], classes: 
 
 
 def profile(families: Mapping[str, Sequence[tuple[int, float, float]]], entries: Mapping[str, float],
-            workers: int) -> Figure:  # fmt: skip
-    """What nf.profile found: spans (worker, start, length) of each family of kernels along time; below, the entries
-    with most time. Microseconds.
+            workers: Sequence[str]) -> Figure:  # fmt: skip
+    """What nf.profile found: spans (number of the worker, start, length) of each family of kernels along time, with the
+    names of the workers; below, the entries with most time. Microseconds.
 
-    >>> fig = profile({"dense": [(0, 1.0, 5.0), (1, 1.5, 4.0)]}, {"dense.product 0": 9.0}, workers=2)
+    >>> fig = profile({"dense": [(0, 1.0, 5.0), (1, 1.5, 4.0)]}, {"dense.product 0": 9.0}, ["worker 0", "worker 1"])
     >>> [axes.get_xlabel() for axes in fig.axes]
     ['microseconds', 'microseconds of all workers together']
     """
     longest = sorted(entries, key=lambda name: -entries[name])[:BARS][::-1]
-    fig = figure(9.0, 2.2 + 0.35 * workers + 0.28 * len(longest))
-    axes: Any = fig.subplots(2, 1, height_ratios=[0.7 + 0.35 * workers, 0.5 + 0.28 * len(longest)])
+    fig = figure(9.0, 2.2 + 0.35 * len(workers) + 0.28 * len(longest))
+    axes: Any = fig.subplots(2, 1, height_ratios=[0.7 + 0.35 * len(workers), 0.5 + 0.28 * len(longest)])
     order = sorted(families, key=lambda name: -sum(length for _, _, length in families[name]))
     colours = {name: COLOURS[i] if i < len(COLOURS) else REST for i, name in enumerate(order)}
     for i, name in enumerate(order):
         label = name if i < len(COLOURS) else "others" if i == len(COLOURS) else None
-        for worker in range(workers):
+        for worker in range(len(workers)):
             spans = [(start, length) for at, start, length in families[name] if at == worker]
             axes[0].broken_barh(spans, (worker - 0.4, 0.8), color=colours[name], linewidth=0, label=label)
             label = None
-    axes[0].set(xlabel="microseconds", yticks=range(workers), yticklabels=[f"worker {i}" for i in range(workers)])
+    axes[0].set(xlabel="microseconds", yticks=range(len(workers)), yticklabels=workers)
     axes[0].invert_yaxis()
     fig.legend(frameon=False, ncols=6, loc="outside upper center")
     families_of = [colours.get(name.partition(".")[0], REST) for name in longest]

@@ -1,4 +1,5 @@
-"""nf.profile: when each tile of each entry of a plan ran and on which worker, as a table, a picture, a Chrome trace."""
+"""nf.profile: when each tile of each entry of a plan ran and on which worker, or each launch on a GPU, as a table, a
+picture, a Chrome trace."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from . import plots
 from .compiled import Compiled, Step
 from .files import check_folder, replacing
 from .flops import flops, touched
-from .instance import Instance
 from .lowering import Buf, Entry
+from .managed import fetched
 from .native import native
-from .op import DeviceError, DTypeError, PlanError, expect
-from .plan import Plan
+from .op import DTypeError, PlanError, expect
 from .ranges import check
 from .tree import arrays
+from .watch import GPUWatch, Spans, Watch
 
 if TYPE_CHECKING:
     from .plots import Figure
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 WARM = 3  # calls before those that are measured
 SMALL = 0.01  # of the time in waves: what takes less is summed up in the table
 COLUMNS = ("share", "us", "tiles", "GFLOP/s", "GB/s", "kernel", "operation", "of", "shape")
-Spans = list[tuple[int, int]]  # (start, end) in nanoseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,8 @@ class Profile:
     """What nf.profile measured; prints itself as a table, whose smallest rows are summed up.
 
     us, native_us: microseconds of a call, and of those the ones in native code: medians over repeats calls. What is
-    between them is Python's. workers: the threads of a call.
+    between them is Python's. workers: the threads of a call. device: "cpu", or "gpu:0"; there native_us are those from
+    the first launch's begin to the last one's end, a launch is one tile of the trace, and there is one worker.
     waves: a dict a wave, what runs between two waits: wave; us, from its first start to its last end; idle_us, of all
     workers together in that time.
     rows: a dict an entry, in the order in which they run: wave; kernel; operation, which it is a part of; of, the
@@ -61,7 +61,9 @@ class Profile:
     waves: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     events: np.ndarray  # of the call of median length: (entry, tile, worker, start, end), nanoseconds from its start
-    calls: Spans  # of the same: all of it, then each stay in native code
+    calls: Spans  # of the same: all of it, then each stay in native code, or on the GPU
+    lines: list[str]  # who works: "worker 0", "worker 1", or the GPU
+    device: str
 
     def trace(self, path: str | os.PathLike[str]) -> None:
         """Write the call of median length as a Chrome trace, for ui.perfetto.dev or chrome://tracing: a line a worker,
@@ -75,12 +77,13 @@ class Profile:
         ['call', 'native code', 'dense.product weight, bias']
         """
         target = check_folder("trace", "path", path)
-        lines = ["Python", *(f"worker {i}" for i in range(self.workers))]
+        lines = ["Python", *self.lines]
+        inside = "native code" if self.device == "cpu" else self.device
         found: list[dict[str, Any]] = [
             {"name": "thread_name", "ph": "M", "pid": 0, "tid": i, "args": {"name": line}}
             for i, line in enumerate(lines)
         ]
-        found += [_event("native code" if i else "call", 0, *span) for i, span in enumerate(self.calls)]
+        found += [_event(inside if i else "call", 0, *span) for i, span in enumerate(self.calls)]
         for entry, tile, worker, start, end in self.events.tolist():
             row = self.rows[entry]
             told = {name: row[name] for name in ("wave", "operation", "shape")}
@@ -108,13 +111,12 @@ class Profile:
         for row in self.rows:
             name = f"{row['kernel']} {row['of']}".strip()
             entries[name] = entries.get(name, 0.0) + row["us"]
-        return plots.profile(families, entries, self.workers)
+        return plots.profile(families, entries, self.lines)
 
     def __repr__(self) -> str:
-        head = (
-            f"{self.name}: {_shown(self.us)} us a call (median of {self.repeats}), {_shown(self.native_us)} of them in "
-            f"native code; {self.workers} worker{'s' * (self.workers > 1)}"
-        )
+        here = self.device == "cpu"
+        where = f"in native code; {self.workers} worker{'s' * (self.workers > 1)}" if here else f"on {self.device}"
+        head = f"{self.name}: {_shown(self.us)} us a call (median of {self.repeats}), {_shown(self.native_us)} of them "
         total = math.fsum(wave["us"] for wave in self.waves)
         table, left = [list(COLUMNS)], []
         for wave in self.waves:
@@ -124,11 +126,12 @@ class Profile:
                 left.append(wave["us"])
                 continue
             idle = wave["idle_us"] / max(wave["us"] * self.workers, 1e-9)
-            table.append([f"wave {wave['wave']}: {_shown(wave['us'])} us, workers idle {idle:.0%}"])
+            waits = f", workers idle {idle:.0%}" if here else ""
+            table.append([f"wave {wave['wave']}: {_shown(wave['us'])} us{waits}"])
             table += map(_cells, large)
             table += [_rest([row for row in rows if row["share"] < SMALL])] if len(large) < len(rows) else []
         table += [[f"other waves ({len(left)}): {_shown(sum(left))} us"]] if left else []
-        return "\n".join([head, *_aligned(table)])
+        return "\n".join([head + where, *_aligned(table)])
 
 
 def profile(f: Any, *args: Any, repeats: int = 20) -> Profile:
@@ -138,8 +141,9 @@ def profile(f: Any, *args: Any, repeats: int = 20) -> Profile:
     plan is made anew, on the threads that are set now, which do not rest where the machine is busy.
     A training step trains: model, buffers, optimiser state and random numbers are put back to where they were, to the
     bit, whatever happens; f itself is not called, and must not be by others meanwhile.
-    Measuring adds some 50 ns to a tile of an entry. Raises what f raises; PlanError where plans are interpreted
-    (NUMBAFLUX_NATIVE=0).
+    Measuring adds some 50 ns to a tile of an entry. On a GPU marks between the launches of the plan's graph tell the
+    times: some microseconds of a short launch are its mark's. Raises what f raises; PlanError where plans of the CPU
+    are interpreted (NUMBAFLUX_NATIVE=0).
 
     >>> import numbaflux as nf
     >>> model = nf.Chain(nf.Dense(64, 128, nf.relu), nf.Dense(128, 10))
@@ -149,28 +153,35 @@ def profile(f: Any, *args: Any, repeats: int = 20) -> Profile:
     'dense.product'
     """
     count = int(check("profile.repeats", repeats))
-    good = native().works
-    expect(good, "profile", "kernels", "native", "interpreted ones", "unset NUMBAFLUX_NATIVE", PlanError)
     fresh = _fresh(f)
     program, _ = fresh.program(args)
-    expect(program.gpu is None, "profile", "f", "on the CPU", "on a GPU", "nf.cpu(model)", DeviceError)
-    plan: Plan = program.plan
-    plan.pace.limit = math.inf
-    with _kept(fresh, plan):
-        for _ in range(WARM):
-            fresh(*args)
-        instance = plan.idle[-1] if plan.idle else program.instance
-        watch = Watch(instance)
+    with _kept(fresh, program.plan.launches.entries if program.gpu is not None else program.plan.entries):
+        watch = _watch(program, lambda: fresh(*args))
         calls = [watch.call(lambda: fresh(*args)) for _ in range(count)]
-    return _summary(_name(f), fresh, instance, watch.places, calls)
+    return _summary(_name(f), fresh, watch, calls)
+
+
+def _watch(program: Any, call: Callable[[], Any]) -> Watch | GPUWatch:
+    """What has seen nothing yet of a program that is warm."""
+    plan = program.plan
+    if program.gpu is not None:
+        watch = GPUWatch(plan)
+        for _ in range(WARM):
+            call()
+        return watch
+    expect(native().works, "profile", "kernels", "native", "interpreted ones", "unset NUMBAFLUX_NATIVE", PlanError)
+    plan.pace.limit = math.inf
+    for _ in range(WARM):
+        call()
+    return Watch(plan.idle[-1] if plan.idle else program.instance)
 
 
 def _fresh(f: Any) -> Compiled:
     """The same function, with no plans yet."""
     expect(callable(f), "profile", "f", "a function, model or step", type(f).__name__, error=DTypeError)
     if isinstance(f, Step):
-        return Step(f.f, f.model, f.opt_state)
-    return Compiled(f.f, f.fixed) if isinstance(f, Compiled) else Compiled(f)
+        return Step(f.f, f.model, f.opt_state, f.products)
+    return Compiled(f.f, f.fixed, f.products) if isinstance(f, Compiled) else Compiled(f)
 
 
 def _name(f: Any) -> str:
@@ -180,9 +191,9 @@ def _name(f: Any) -> str:
 
 
 @contextmanager
-def _kept(fresh: Compiled, plan: Plan) -> Iterator[None]:
+def _kept(fresh: Compiled, entries: list[Entry]) -> Iterator[None]:
     """What a plan and the step around it change is as before at the end."""
-    storages = [a.buf.storage for e in plan.entries for a in e.arrays if a.write and a.buf.storage.kind == "array"]
+    storages = [a.buf.storage for e in entries for a in e.arrays if a.write and a.buf.storage.kind == "array"]
     written = {id(s): s.array for s in storages}
     state = fresh.opt_state if isinstance(fresh, Step) else None
     if state is not None:
@@ -194,69 +205,44 @@ def _kept(fresh: Compiled, plan: Plan) -> Iterator[None]:
     finally:
         for array, old in before:
             array[...] = old
+            fetched(array)
         if state is not None:
             state.rule = rule
 
 
-class Watch:
-    """Calls of a plan's instance, with the times of all that happens in them."""
-
-    def __init__(self, instance: Instance) -> None:
-        self.records, self.places = instance.record()
-        self.stays: Spans = []
-        native = instance.call
-
-        def timed(where: int, first: int, last: int) -> None:
-            start = monotonic_ns()
-            native(where, first, last)
-            self.stays.append((start, monotonic_ns()))
-
-        instance.call = timed
-
-    def call(self, f: Callable[[], Any]) -> tuple[Spans, np.ndarray]:
-        """Of one call: the spans of all of it and of each stay in native code; the records."""
-        self.stays.clear()
-        start = monotonic_ns()
-        f()
-        end = monotonic_ns()
-        return [(start, end), *self.stays], self.records.copy()
-
-
-def _summary(
-    name: str, fresh: Compiled, instance: Instance, places: np.ndarray, calls: list[tuple[Spans, np.ndarray]]
-) -> Profile:
-    plan = instance.plan
-    entry, tile = places.T
+def _summary(name: str, fresh: Compiled, watch: Watch | GPUWatch, calls: list[tuple[Spans, np.ndarray]]) -> Profile:
+    entry, tile = watch.places.T
     spans = np.array([[sum(b - a for a, b in part) / 1e3 for part in (c[:1], c[1:])] for c, _ in calls])
-    sums = [np.bincount(entry, (r[:, 1] - r[:, 0]) / 1e3, len(plan.entries)) for _, r in calls]
+    sums = [np.bincount(entry, (r[:, 1] - r[:, 0]) / 1e3, len(watch.entries)) for _, r in calls]
     times = np.median(sums, axis=0)
-    wave_of = np.array([g.wave for g in plan.groups for _ in g.entries], np.int64)
+    wave_of, workers = np.array(watch.waves, np.int64), len(watch.lines)
     waves = []
     for wave in dict.fromkeys(wave_of.tolist()):  # others are turns of Python, of which there are no records
         own = wave_of[entry] == wave
         long = [(r[own, 1].max() - r[own, 0].min()) / 1e3 for _, r in calls]
         busy = [one[wave_of == wave].sum() for one in sums]
-        idle = [instance.workers * a - b for a, b in zip(long, busy, strict=True)]
+        idle = [workers * a - b for a, b in zip(long, busy, strict=True)]
         waves.append({"wave": wave, "us": float(np.median(long)), "idle_us": float(np.median(idle))})
     order = np.argsort(spans[:, 0], kind="stable")
     middle, records = calls[int(order[(len(calls) - 1) // 2])]
     start = middle[0][0]
     events = np.column_stack([entry, tile, records[:, 2], records[:, :2] - start])
-    rows = [row | {"wave": int(w)} for row, w in zip(_rows(fresh, plan, times), wave_of, strict=True)]
+    rows = [row | {"wave": int(w)} for row, w in zip(_rows(fresh, watch, times), wave_of, strict=True)]
     outer, inner = np.median(spans, axis=0).tolist()
-    return Profile(name, instance.workers, len(calls), outer, inner, waves, rows, events,
-                   [(a - start, b - start) for a, b in middle])  # fmt: skip
+    return Profile(name, workers, len(calls), outer, inner, waves, rows, events,
+                   [(a - start, b - start) for a, b in middle], watch.lines, watch.device)  # fmt: skip
 
 
-def _rows(fresh: Compiled, plan: Plan, times: np.ndarray) -> Iterator[dict[str, Any]]:
+def _rows(fresh: Compiled, watch: Watch | GPUWatch, times: np.ndarray) -> Iterator[dict[str, Any]]:
     """What is told of each entry."""
     known = _paths(fresh)
-    tiles = [g.tiles for g in plan.groups for _ in g.entries]
     total = max(float(times.sum()), 1e-9)
-    for e, n, count, us in zip(plan.entries, tiles, flops(plan.entries), times.tolist(), strict=True):
+    counts = flops(watch.entries, watch.gpu)
+    columns = watch.entries, watch.kernels, watch.tiles, counts, times.tolist()
+    for e, kernel, n, count, us in zip(*columns, strict=True):
         shape = e.origin.outs[0].shape if e.origin else e.arrays[0].shape
         yield {
-            "wave": 0, "kernel": e.kernel if isinstance(e.kernel, str) else e.kernel.__name__,
+            "wave": 0, "kernel": kernel,
             "operation": e.origin.op if e.origin else "", "of": _of(e, known), "shape": shape, "tiles": n, "us": us,
             "share": us / total, "gflop_s": count / us / 1e3 if count and us else None,
             "gb_s": touched(e, n) / us / 1e3 if us else None,

@@ -15,7 +15,10 @@ from tests.sources import ROOT, library, python_files
 # A part of the library imports parts of its own level (without a cycle) and of the levels before it.
 LEVELS = (
     ("kernels",),
-    (*"op ranges objects build words native cubin cublas digests lowering lanes schedule pace files flops".split(),),
+    (
+        *"op ranges objects build words native own cubin cublas digests lowering lanes schedule".split(),
+        *"pace files flops".split(),
+    ),
     ("ops",),
     ("managed", "device", "tree", "rng"),
     (
@@ -31,7 +34,7 @@ LEVELS = (
         *"models precision walk autosize checkpoint contents privacy convert distributed".split(),
     ),
     (
-        *"profile events progress saved_rules resume callbacks ahead train lbfgs".split(),
+        *"watch profile events progress saved_rules resume callbacks ahead train lbfgs".split(),
         *"record adopt newest preemption debug zoo".split(),
     ),
     ("__init__",),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import numbaflux as nf
-from benchmarks.gpu import cublas
+from benchmarks.gpu import cublas, own
 from benchmarks.gpu.plans import Record, reason, record
 from benchmarks.gpu.values import TOLERANCE, off
 from numbaflux.bound import TENSOR_CORES
@@ -288,6 +288,8 @@ CHECKS: dict[str, Callable[[bool], str | None]] = {
     **{f"training steps, products {name}": lambda quick, name=name: steps(quick, name) for name in SPREAD},
     "products by cuBLAS": by_cublas,
     "nf.train, files": training,
+    "operations of one's own": own.operations,
+    "nf.profile": own.profile,
     "errors": errors,
     "memory": memory,
     **{f"arrays of {name}": lambda quick, name=name: others(name) for name in TENSORS},

@@ -14,6 +14,7 @@ from numbaflux.device import without_collection
 from numbaflux.interpreter import arguments
 from numbaflux.managed import Pool
 from numbaflux.op import DeviceError
+from numbaflux.own import Own
 from tests.cuda import fake_cublas, simulator
 
 STREAMS = weakref.WeakValueDictionary()  # by what libraries are given
@@ -33,6 +34,7 @@ class Event:
         self.stream = None  # where it was last set
         self.marks = 0  # how often
         self.passed = 0  # of these, how often the stream has come there
+        self.time = 0.0  # when it was there last
 
 
 class FakeGPU:
@@ -46,6 +48,7 @@ class FakeGPU:
         self.calls, self.done, self.functions = [], [], {}
         self.open = {"stream": 0, "event": 0, "graph": 0}
         self.capturing = False
+        self.clock = 0.0  # seconds: a microsecond for all that is done, and one for each block of a launch
         self.pool = Pool(self)
         self.shared = set()  # addresses of managed memory
         self.default = Stream()
@@ -145,6 +148,7 @@ class FakeGPU:
             while stream.queue and not until():
                 name, do = stream.queue.popleft()
                 do()
+                self.clock += 1e-6
                 self.done.append(name)
 
     def stream(self):
@@ -178,15 +182,19 @@ class FakeGPU:
     def record(self, event, stream):
         event.stream, event.marks = stream, event.marks + 1
         mark = event.marks
-        self._later(stream, "record", lambda: setattr(event, "passed", mark))
+        self._later(stream, "record", lambda: (setattr(event, "passed", mark), self._passed(event)))
+
+    def _passed(self, event):
+        event.time = self.clock
 
     def after(self, stream, event):
         mark, other = event.marks, event.stream
         self._later(stream, "after", lambda: other and self._run(other, lambda: event.passed >= mark))
 
     def seconds(self, start, end):
-        self._run(end.stream)
-        return 1e-6
+        if end.stream is not None:  # else a graph has set it, and somebody has waited for that
+            self._run(end.stream)
+        return end.time - start.time
 
     # ---------------------------------------------------------------- kernels
 
@@ -212,25 +220,39 @@ class FakeGPU:
         kernel, codes, block = function
         assert block == threads
         status, *row = words.tolist()
+        self.clock += 1e-6 * grid[0] * grid[1]
         if status and self.part(status, 8).view(np.int64)[0]:
             return
-        for tile in range(grid[0])[:: -1 if self.order == "backward" else 1]:
+        tiles, together = grid[0], threads
+        own = isinstance(kernel, Own)
+        run = getattr(kernel.kernel, "py_func", kernel.kernel) if own else simulator.find(kernel)
+        if own and kernel.alone:
+            tiles, together = row.pop(), 1
+            assert grid[0] == -(-tiles // threads)
+        for tile in range(tiles)[:: -1 if self.order == "backward" else 1]:
             args = arguments(codes, row, tile)
             for a in args:
                 if isinstance(a, np.ndarray) and a.size:
                     self.part(a.ctypes.data, a.nbytes)
-            simulator.simulate(simulator.find(kernel), args, threads, grid[1], self.order)
+            simulator.simulate(run, args, together, grid[1], self.order)
 
-    def graph(self, launches):
+    def graph(self, launches, marks=()):
         self._asked("graph")
         stream, self.capturing = Stream(), True
+        assert len(marks) in (0, len(launches) + 1)
         try:
-            for one in launches:
+            self._mark(marks[:1], stream)
+            for i, one in enumerate(launches, 1):
                 self.launch(*one, stream)
+                self._mark(marks[i : i + 1], stream)
         finally:
             self.capturing = False
         self.open["graph"] += 1
         return list(stream.queue)
+
+    def _mark(self, events, stream):
+        for event in events:
+            self._later(stream, "mark", functools.partial(self._passed, event))
 
     def replay(self, graph, stream):
         self._asked("replay")

@@ -230,12 +230,3 @@ def test_wrong_order_of_calls():
         bound.upload(rows(9), out)
     bound.launch()
     bound.finish()
-
-
-def test_plans_that_no_gpu_runs():
-    step = nf.compile(net())
-    step.target = TARGET
-    program, _ = step.program((rows(9),))
-    program.keep.build.entries[-1].kernel = print
-    with pytest.raises(nf.PlanError, match="of kernels of numbaflux"):
-        Bound(FakeGPU(), Launches(program.keep.build))

@@ -234,9 +234,3 @@ def test_copies_stay_where_the_model_is(gpus, tmp_path):
     nf.load_into(m, tmp_path / "m.h5")
     nf.load_state(m, nf.state(again))
     assert nf.get_device(m) == nf.gpu_device()
-
-
-def test_what_no_gpu_does(gpus):
-    m = nf.gpu(nf.Dense(3, 2))
-    with pytest.raises(nf.DeviceError, match=r"^profile: f must be on the CPU, got on a GPU; nf.cpu\(model\)"):
-        nf.profile(nf.compile(m), rows(2, 3))

@@ -26,7 +26,7 @@ TAKES = {
     "cuModuleGetFunction": 2, "cuLaunchKernel": 11, "cuGraphInstantiate": 2, "cuGraphExecDestroy": 1,
     "cuGraphDestroy": 1, "cuMemcpyDtoDAsync": 4, "cuGraphLaunch": 2, "cuDriverGetVersion": 0, "cuCtxSynchronize": 0,
     "cuMemAllocManaged": 2, "cuMemAdvise_v2": 4, "cuMemPrefetchAsync_v2": 5, "cuMemHostRegister": 3,
-    "cuMemHostUnregister": 1, "cuDeviceGetUuid_v2": 1,
+    "cuEventRecordWithFlags": 3, "cuMemHostUnregister": 1, "cuDeviceGetUuid_v2": 1,
 }  # fmt: skip
 GIVES = {
     "cuDeviceGetCount": (1,), "cuDeviceGet": (0,), "cuDeviceGetName": (b"NVIDIA H200\0\0",), "cuMemGetInfo": (3, 4),
@@ -167,6 +167,17 @@ def test_kernels_and_graphs(driver, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         gpu.graph([("function", (1, 1), 32, words)])
     assert [call[0] for call in driver.calls][-2:] == ["cuStreamEndCapture", "cuStreamDestroy"]
+
+
+def test_a_graph_sets_marks_between_its_launches(driver):
+    gpu, words = device.GPU(0), np.array([5], np.int64)
+    driver.calls.clear()
+    gpu.graph([("one", (1, 1), 32, words), ("two", (1, 1), 32, words)], ["a", "b", "c"])
+    inside = [call[:2] for call in driver.calls if call[0] in ("cuEventRecordWithFlags", "cuLaunchKernel")]
+    kinds = ["cuEventRecordWithFlags", "cuLaunchKernel"]
+    assert inside == [*zip(kinds * 2, ("a", "one", "b", "two"), strict=True), (kinds[0], "c")]
+    external = 1  # CU_EVENT_RECORD_EXTERNAL
+    assert {call[2:] for call in driver.calls if call[0] == kinds[0]} == {("stream", external)}
 
 
 def test_errors_in_words(driver):
