@@ -51,6 +51,7 @@ class Bound:
         self.slots = 0
         self.graph = graph
         self.records: Records | None = None  # of runs in the queue, when one comes
+        self.open = False  # whether there may be such runs
         try:
             self._prepare(reads, stream)
         except BaseException:
@@ -156,7 +157,7 @@ class Bound:
 
     def launch(self) -> None:
         """Begin to run the plan on the batch that was uploaded first."""
-        expect(not self.queued, "gpu", "a plan", "drained before launch()", f"{self.queued} runs in its queue",
+        expect(not self.open, "gpu", "a plan", "drained before launch()", f"{self.queued} runs in its queue",
                error=PlanError)  # fmt: skip
         slot = self.running = self._first()
         self._begin(slot.parts, slot)
@@ -194,8 +195,9 @@ class Bound:
         good, got = self.queues and self.queued < RECORDS, f"{self.queued}, and {len(self.launches.turns)} turns"
         expect(good, "gpu", "a queue", f"of at most {RECORDS} runs without Python's turns", got, error=PlanError)
         slot = self._first()
-        if not self.queued:
+        if not self.open:
             self.twins.send(self.compute, self.twins.first)
+            self.open = True  # only now: drain() brings them back, wherever Ctrl-C comes
         self._play(slot.parts[0])
         self.records.add(self.address, self.compute)
         slot.leave(self.gpu, self.compute)
@@ -203,13 +205,14 @@ class Bound:
 
     def drain(self) -> tuple[list[np.ndarray], Exception | None]:
         """Wait for the queue: values (runs, ...) of those before the first that failed, and what its check says."""
-        expect(self.queued > 0, "gpu", "a plan", "queued before drain()", "drain() alone", error=PlanError)
+        expect(self.open, "gpu", "a plan", "queued before drain()", "drain() alone", error=PlanError)
         records: Any = self.records
         records.fetch(self.compute)
         self.twins.fetch(self.compute)
         self.gpu.wait(self.compute)
         self.twins.settle()
         status, values = records.taken()
+        self.open = False
         failed = np.flatnonzero(status[:, 0])
         if not failed.size:
             return values, None

@@ -100,7 +100,7 @@ class Queue(Looks):
         """Wait for the queue."""
         if self.plan is None:
             return []
-        (losses,), error = self.plan.drain() if self.plan.queued else ([()], None)
+        (losses,), error = self.plan.drain() if self.plan.open else ([()], None)
         parts, self.plan, self.parts, self.held = self.parts, None, [], 0
         if error is not None:
             where, part = parts[len(losses)]
