@@ -73,6 +73,14 @@ class Looks:
         untold, self.untold = self.untold, []
         return untold
 
+    def end(self) -> list[Taken]:
+        """The same, at the end of an epoch or where something ends it: to the end also where Ctrl-C comes meanwhile."""
+        try:
+            return self.rest()
+        except KeyboardInterrupt:
+            self.rest()
+            raise
+
 
 class Queue(Looks):
     """Steps on a GPU, each behind the one before without anyone waiting for it. Where one fails, those behind it change

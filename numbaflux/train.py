@@ -236,7 +236,7 @@ class Training:
                     self.position = now()
                     raise Preempted
         finally:
-            sums.add(take.rest())  # also after Ctrl-C: the model is as after the last whole step
+            sums.add(take.end())  # also after Ctrl-C: the model is as after the last whole step
         if self.opt_state.spread is not None:
             self.opt_state.spread.flush()
         cure = (
