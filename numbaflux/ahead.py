@@ -2,8 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Sent:
+    """A step's plan on a GPU, and the batch that is on its way there.
+
+    made: new arrays for what the plan gives; meanwhile: what is called while it is at work.
+    """
+
+    def __init__(self, plan: Any, made: Callable[[], list[np.ndarray]], meanwhile: list[Callable[[], None]]) -> None:
+        self.plan, self.made, self.meanwhile = plan, made, meanwhile
+        self.outs: list[np.ndarray] | None = None  # of the batch on its way
+
+    def send(self, arrays: Sequence[np.ndarray]) -> None:
+        """Begin to take a batch there."""
+        outs = self.made()
+        self.plan.upload(*arrays, *outs)
+        self.outs = outs
+
+    def _taken(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Where results go of the batch that was sent, which it is now if it was not."""
+        if self.outs is None:
+            self.send(arrays)
+        outs, self.outs = self.outs, None
+        return outs  # type: ignore[return-value]
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the plan, and meanwhile what there is to do here; what it gives."""
+        outs = self._taken(arrays)
+        self.plan.launch()
+        try:
+            self._do()
+        finally:
+            self.plan.finish()
+        return outs
+
+    def queue(self, arrays: Sequence[np.ndarray]) -> None:
+        """Begin to run the plan, which nobody waits for, and do what there is to do here."""
+        self._taken(arrays)
+        self.plan.queue()
+        self._do()
+
+    def _do(self) -> None:
+        for call in self.meanwhile:
+            call()
 
 
 class Stopped(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from time import monotonic_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,128 +21,10 @@ from .launches import Launch, Launches, Patch
 from .lowering import Buf, Storage, up
 from .managed import gpu_of, name_of
 from .op import DeviceError, PlanError, expect
+from .places import PLACE, RECORDS, Given, Part, Records, Slot, Twins, owned, starts
 
-PLACE = 256  # bytes: where arguments begin
 TENSOR_CORES = (8, 0)  # the first that take tf32 and bf16
 SLOTS = 2  # batches that may be on the GPU: one at work, one on its way
-Given = np.ndarray | None
-Call = tuple[Any, tuple[int, int], int, np.ndarray]  # function, grid, threads, words
-
-
-class Part(NamedTuple):
-    """Launches between two of Python's turns; as a graph, if there is one."""
-
-    calls: list[Call]
-    graph: Any = None
-
-
-def starts(sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Where things of so many bytes begin one behind another, and where they end.
-
-    >>> starts([4, 300, 8])
-    ([0, 256, 768], 1024)
-    """
-    ends = np.cumsum([0, *(up(size, PLACE) for size in sizes)]).tolist()
-    return ends[:-1], ends[-1]
-
-
-class Twins:
-    """Arrays of the CPU that launches read or change, and their places on the GPU: what nobody changes is sent once,
-    the others (counts of draws, numbers of a rule) before each run; those that the plan changes come back behind it."""
-
-    def __init__(self, gpu: Any, held: ExitStack, storages: Sequence[Storage], written: set[int]) -> None:
-        self.gpu = gpu
-        kept: dict[tuple[int, int], tuple[np.ndarray, int]] = {}  # one place for each piece of memory
-        for s in storages:
-            key = (s.array.ctypes.data, s.nbytes)
-            rank = 2 if id(s) in written else 0 if s.once else 1
-            kept[key] = s.array, max(rank, kept[key][1] if key in kept else 0)
-        order = sorted(kept, key=lambda key: kept[key][1])
-        offsets, size = starts([nbytes for _, nbytes in order])
-        self.address = _kept(held, gpu.free, gpu.allocate(size))
-        self.host = _kept(held, gpu.unpin, gpu.pinned(size))
-        self.sent, self.back, self.offsets = [], [], dict(zip(order, offsets, strict=True))
-        self.first = self.last = size  # from where on places are sent again; come back
-        for (key, (array, rank)), at in zip(((k, kept[k]) for k in order), offsets, strict=True):
-            place = self.host[at : at + key[1]].view(array.dtype).reshape(array.shape)
-            place[...] = array
-            if rank > 0:
-                self.first = min(self.first, at)
-                self.sent.append((place, array))
-            if rank > 1:
-                self.last = min(self.last, at)
-                self.back.append((place, array))
-
-    def find(self, s: Storage) -> int:
-        return int(self.address) + self.offsets[s.array.ctypes.data, s.nbytes]
-
-    def send(self, stream: Any, first: int) -> None:
-        """Take them to the GPU, from a place on."""
-        for place, array in self.sent:
-            place[...] = array
-        self.gpu.upload(self.address + first, self.host[first:], stream)
-
-    def fetch(self, stream: Any) -> None:
-        """Bring back what was changed; `settle` when it is there."""
-        self.gpu.download(self.host[self.last :], self.address + self.last, stream)
-
-    def settle(self) -> None:
-        for place, array in self.back:
-            array[...] = place
-
-
-class Slot:
-    """A batch's places: arguments in the GPU's memory, the same in memory of the CPU that copies need not wait for;
-    what is read first, then what is written."""
-
-    def __init__(self, gpu: Any, held: ExitStack, given: dict[int, Storage], written: set[int]) -> None:
-        order = sorted(given, key=lambda n: (n in written, n))
-        offsets, size = starts([given[n].nbytes for n in order])
-        self.offsets = dict(zip(order, offsets, strict=True))
-        self.split = min((self.offsets[n] for n in written), default=size)
-        self.address = _kept(held, gpu.free, gpu.allocate(size))
-        self.host = _kept(held, gpu.unpin, gpu.pinned(size))
-        self.arrived = _kept(held, gpu.end_event, gpu.event())
-        parts = {n: self.host[at : at + given[n].nbytes] for n, at in self.offsets.items()}
-        places = {n: part.view(given[n].spec.dtype).reshape(given[n].spec.shape) for n, part in parts.items()}
-        self.ins = {n: place for n, place in places.items() if n not in written}
-        self.outs = {n: place for n, place in places.items() if n in written}
-        self.parts: list[Part] = []
-        self.arrays: tuple[Given, ...] = ()  # of the batch that is in it
-        self.there: set[int] = set()  # which of them are on the GPU
-
-    def fill(self, gpu: Any, arrays: tuple[Given, ...]) -> None:
-        """Take the arrays of the CPU into their places there."""
-        here = [(n, arrays[n]) for n in self.offsets]
-        self.arrays = arrays
-        self.there = {n for n, a in here if gpu_of(a) is gpu and a.flags.c_contiguous}  # type: ignore[union-attr]
-        for n, place in self.ins.items():
-            if n not in self.there:
-                place[...] = arrays[n]
-
-    def send(self, gpu: Any, stream: Any) -> None:
-        """Begin to copy what is read to its places on the GPU."""
-        if not self.there.intersection(self.ins):
-            gpu.upload(self.address, self.host[: self.split], stream)
-            return
-        for n, place in self.ins.items():
-            if n in self.there:
-                gpu.copy(self.address + self.offsets[n], self.arrays[n].ctypes.data, place.nbytes, stream)  # type: ignore[union-attr]
-            else:
-                gpu.upload(self.address + self.offsets[n], place, stream)
-
-    def fetch(self, gpu: Any, stream: Any) -> None:
-        """Begin to copy what is written from there: to arrays on the GPU, for others to the CPU's places."""
-        for n in self.there.intersection(self.outs):
-            gpu.copy(self.arrays[n].ctypes.data, self.address + self.offsets[n], self.outs[n].nbytes, stream)  # type: ignore[union-attr]
-        if self.outs.keys() - self.there:
-            gpu.download(self.host[self.split :], self.address + self.split, stream)
-
-    def settle(self) -> None:
-        """What is written, from the CPU's places to the arrays."""
-        for n, place in self.outs.items():
-            if n not in self.there:
-                self.arrays[n][...] = place  # type: ignore[index]
 
 
 class Bound:
@@ -151,6 +33,7 @@ class Bound:
     run(*arrays) does it all, as Instance.run; or upload(*next batch) while launch() is at work, then finish(). Arrays
     may be on the CPU or on this GPU. What the plan keeps is read and changed where it is on the GPU; `reads`: kept
     buffers whose values are wanted after each run, in `values`. graph=False launches one by one, for a profile.
+    Or queue() in the place of launch(), some times, and drain(): nobody waits for the runs between.
     direct(*arrays), with all of them on this GPU, needs no places. One thread at a time, but for run and direct.
     """
 
@@ -170,6 +53,8 @@ class Bound:
         self.graph = graph
         self.marks: list[list[Any]] = []
         self.begun: list[int] = []  # when parts were asked for, where there are marks, by time.monotonic_ns
+        self.records: Records | None = None  # of runs in the queue, when one comes
+        self.open = False  # whether there may be such runs
         try:
             self._prepare(reads, stream)
         except BaseException:
@@ -177,7 +62,7 @@ class Bound:
             raise
 
     def _stream(self) -> Any:
-        self.streams.append(_kept(self.held, self.gpu.end_stream, self.gpu.stream()))
+        self.streams.append(owned(self.held, self.gpu.end_stream, self.gpu.stream()))
         return self.streams[-1]
 
     def _prepare(self, reads: Sequence[Buf], stream: Any) -> None:
@@ -187,7 +72,7 @@ class Bound:
                "nothing else", f"capability {gpu.capability}", error=PlanError)  # fmt: skip
         self.compute = stream or self._stream()
         self.copies: Any = None  # the stream of batches, when one comes
-        self.arena = _kept(self.held, gpu.free, gpu.allocate(launches.arena))
+        self.arena = owned(self.held, gpu.free, gpu.allocate(launches.arena))
         gpu.zero(self.arena, launches.arena, self.compute)
         self._find()
         self.found, self.patches = launches.bound(self.address)
@@ -203,7 +88,7 @@ class Bound:
         self.reads = [[status, *some] for some in (*own, reads)]
         bufs = {(id(b.storage), b.offset): b for some in self.reads for b in some}
         offsets, size = starts([b.nbytes for b in bufs.values()])
-        back = _kept(self.held, self.gpu.unpin, self.gpu.pinned(size))
+        back = owned(self.held, self.gpu.unpin, self.gpu.pinned(size))
         self.places = {
             key: back[at : at + b.nbytes].view(b.dtype) for (key, b), at in zip(bufs.items(), offsets, strict=True)
         }
@@ -235,9 +120,9 @@ class Bound:
         return self.launches.arena + sum(up(s.nbytes, PLACE) for s in self.given.values()) * self.slots
 
     def _slot(self) -> Slot:
-        """Places that no batch is in."""
-        if self.free:
-            return self.free.pop()
+        """Places that no batch is in: of those which a queued run still reads, the ones left first."""
+        if self.free and (self.slots == SLOTS or not self.free[0].queued):
+            return self.free.pop(0)
         expect(self.slots < SLOTS, "gpu", "a plan", "given the next batch when one of two is done", "a third",
                "finish()", PlanError)  # fmt: skip
         if self.copies is None:
@@ -247,9 +132,8 @@ class Bound:
             slot.parts = self._parts({n: slot.address + at for n, at in slot.offsets.items()})
             for i, (calls, _) in enumerate(slot.parts if self.graph else ()):
                 if calls:
-                    slot.parts[i] = Part(
-                        calls, _kept(own, self.gpu.end_graph, self.gpu.graph(calls, *self.marks[i : i + 1]))
-                    )
+                    graph = self.gpu.graph(calls, *self.marks[i : i + 1])
+                    slot.parts[i] = Part(calls, owned(own, self.gpu.end_graph, graph))
             self.held.enter_context(own.pop_all())
         self.slots += 1
         return slot
@@ -266,7 +150,7 @@ class Bound:
     def mark(self) -> list[list[Any]]:
         """Before the first run: events of each part, which each run sets before it and behind each of its launches."""
         counts = [end - start + 1 if end > start else 0 for start, end in self._cuts()]
-        events = [[_kept(self.held, self.gpu.end_event, self.gpu.event()) for _ in range(n)] for n in counts]
+        events = [[owned(self.held, self.gpu.end_event, self.gpu.event()) for _ in range(n)] for n in counts]
         self.marks = events
         return events
 
@@ -281,17 +165,72 @@ class Bound:
             self.free.append(slot)
             raise
         slot.send(self.gpu, self.copies)
-        self.gpu.record(slot.arrived, self.copies)
         self.waiting.append(slot)
 
     def launch(self) -> None:
         """Begin to run the plan on the batch that was uploaded first."""
+        expect(not self.open, "gpu", "a plan", "drained before launch()", f"{self.queued} runs in its queue",
+               error=PlanError)  # fmt: skip
+        slot = self.running = self._first()
+        self._begin(slot.parts, slot)
+
+    def _first(self) -> Slot:
+        """The batch that was uploaded first, when it is there."""
         good = self.running is None and bool(self.waiting)
         got = "launch() twice" if self.waiting else "launch() without"
         expect(good, "gpu", "a plan", "launched once for each batch uploaded, and finished", got, error=PlanError)
-        slot = self.running = self.waiting.pop(0)
+        slot = self.waiting.pop(0)
         self.gpu.after(self.compute, slot.arrived)
-        self._begin(slot.parts, slot)
+        return slot
+
+    @property
+    def queues(self) -> bool:
+        """Whether runs may stand in a queue: Python has no turns."""
+        return not self.launches.turns
+
+    @property
+    def queued(self) -> int:
+        """Runs in the queue."""
+        return self.records.count if self.records is not None else 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether twins in the queue are no longer what stands on the CPU."""
+        return self.twins.stale
+
+    def queue(self) -> None:
+        """Begin to run the plan on the batch that was uploaded first, behind runs that nobody has waited for. The first
+        of them takes twins along; what the plan gives beside `reads` stays there. A run behind one that fails changes
+        nothing either, as the status word stays what it is."""
+        if self.records is None:
+            self.records = Records(self.gpu, self.held, self.reads[-1])
+        good, got = self.queues and self.queued < RECORDS, f"{self.queued}, and {len(self.launches.turns)} turns"
+        expect(good, "gpu", "a queue", f"of at most {RECORDS} runs without Python's turns", got, error=PlanError)
+        slot = self._first()
+        if not self.open:
+            self.twins.send(self.compute, self.twins.first)
+            self.open = True  # only now: drain() brings them back, wherever Ctrl-C comes
+        self._play(slot.parts[0])
+        self.records.add(self.address, self.compute)
+        slot.leave(self.gpu, self.compute)
+        self.free.append(slot)
+
+    def drain(self) -> tuple[list[np.ndarray], Exception | None]:
+        """Wait for the queue: values (runs, ...) of those before the first that failed, and what its check says."""
+        expect(self.open, "gpu", "a plan", "queued before drain()", "drain() alone", error=PlanError)
+        records: Any = self.records
+        records.fetch(self.compute)
+        self.twins.fetch(self.compute)
+        self.gpu.wait(self.compute)
+        self.twins.settle()
+        status, values = records.taken()
+        self.open = False
+        failed = np.flatnonzero(status[:, 0])
+        if not failed.size:
+            return values, None
+        self.status[...] = status[failed[0]]
+        self._clear()
+        return [v[: failed[0]] for v in values], self.error()
 
     def _begin(self, parts: Sequence[Part], slot: Slot | None = None) -> None:
         """Into the stream: what twins hold now, and the launches before Python's first turn."""
@@ -300,20 +239,28 @@ class Bound:
 
     def _queue(self, parts: Sequence[Part], number: int, slot: Slot | None) -> None:
         """Into the stream: one part, and what comes back behind it; behind the last what the run gives."""
-        gpu, (calls, graph) = self.gpu, parts[number]
+        gpu = self.gpu
         if self.marks:
             self.begun.append(monotonic_ns())
-        if graph is not None:
-            gpu.replay(graph, self.compute)
-        else:
-            for call in calls:
-                gpu.launch(*call, self.compute)
+        self._play(parts[number])
         for b in self.reads[number]:
             gpu.download(self.view(b), self.address(b.storage) + b.offset, self.compute)
         if number == len(parts) - 1:
             self.twins.fetch(self.compute)
             if slot is not None:
                 slot.fetch(gpu, self.compute)
+
+    def _play(self, part: Part) -> None:
+        if part.graph is not None:
+            self.gpu.replay(part.graph, self.compute)
+        else:
+            for call in part.calls:
+                self.gpu.launch(*call, self.compute)
+
+    def _clear(self) -> None:
+        """The next run is free to go."""
+        status = self.launches.build.status
+        self.gpu.zero(self.address(status.storage), status.nbytes, self.compute)
 
     def _rest(self, parts: Sequence[Part], slot: Slot | None = None) -> None:
         """Wait for what is in the stream; then Python's turns, each with the launches behind it. Raises what a turn
@@ -332,8 +279,7 @@ class Bound:
                 raise error
         finally:
             if self.status[0]:
-                status = self.launches.build.status
-                self.gpu.zero(self.address(status.storage), status.nbytes, self.compute)
+                self._clear()
         self.twins.settle()
 
     def error(self) -> Exception | None:
@@ -372,12 +318,6 @@ class Bound:
         with self.lock:
             self._begin(parts)
             self._rest(parts)
-
-
-def _kept(held: ExitStack, free: Any, thing: Any) -> Any:
-    """Something that is given back with the others."""
-    held.callback(released, free, thing)
-    return thing
 
 
 def _end(gpu: Any, streams: list[Any], held: ExitStack) -> None:

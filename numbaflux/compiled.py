@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import managed
+from .ahead import Sent
 from .constants import without_constants
 from .fixed import fixed as as_fixed
 from .grad import backward, differentiable, scalar_loss
@@ -42,9 +43,7 @@ class Compiled:
         self.alone = threading.Lock()  # of plans that draw or change buffers
 
     def __call__(self, *args: Any) -> Any:
-        if self.moves != Moves.count:
-            self._forget()
-        last = self.last
+        last = self.last if self.moves == Moves.count else None
         if last is not None and last.takes(args):
             return last(args)
         program, arrays = self.program(args)
@@ -53,6 +52,8 @@ class Compiled:
 
     def program(self, args: tuple[Any, ...]) -> tuple[Any, list[np.ndarray]]:
         """The plan for such arguments with what calls it, made unless it is there; and their arrays."""
+        if self.moves != Moves.count:
+            self._forget()
         arrays, key = arguments(args)
         if managed.used:
             key = key, tuple(map(managed.gpu_of, arrays))
@@ -109,6 +110,10 @@ class Planned:
         self.wanted = [(a.shape, a.dtype, a.nbytes > STAGED) for a in arrays]  # small ones are copied anyway
         self.places = [managed.gpu_of(a) for a in arrays]
 
+    def made(self) -> list[np.ndarray]:
+        """New arrays for results."""
+        return [self.new(s.shape, s.dtype) for s in self.specs]
+
     def takes(self, args: tuple[Any, ...]) -> bool:
         """Whether this plan runs these arguments as they are: the quick way from one call to the next."""
         if len(args) != len(self.wanted):
@@ -153,7 +158,7 @@ class Predictor(Planned):
             return lifted(owner.f)(*abstract(args, 0)), session
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
-        outs = [self.new(s.shape, s.dtype) for s in self.specs]
+        outs = self.made()
         if self.alone is None:
             self.plan.run(*arrays, *outs)
         else:
@@ -184,7 +189,7 @@ class Step(Compiled):
         spread = self.opt_state.spread
         if spread is None or spread.part(args) is args:
             program, arrays = self.program(args)
-            program.ahead(arrays)
+            program.sent.send(arrays)
 
     def _forget(self) -> None:
         expect(not self.opt_state.moved, "step", "opt_state", "the last one set up for the model", "an older one",
@@ -236,8 +241,7 @@ class StepProgram(Planned):
         program.constants(fresh)
         self.plan = plan_for(self.gpu, program.build, (self.loss,))
         self.instance: Instance | None = None
-        self.meanwhile = owner.meanwhile
-        self.sent: list[np.ndarray] | None = None  # what is on its way there will give
+        self.sent = Sent(self.plan, self.made, owner.meanwhile)  # of a GPU
 
     @staticmethod
     def _gradients(program: Program, found: list[tuple[Any, Any, Any]]) -> Iterator[tuple[Any, Buf]]:
@@ -328,35 +332,17 @@ class StepProgram(Planned):
         rest = iter(outs)
         return loss, replaced(self.aux, lambda path, kind, x: next(rest) if isinstance(x, Value) else x)
 
-    def ahead(self, arrays: Sequence[np.ndarray]) -> None:
-        """Begin to take the next call's arrays to the GPU."""
-        outs = [self.new(s.shape, s.dtype) for s in self.specs]
-        self.plan.upload(*arrays, *outs)
-        self.sent = outs
-
-    def _on_gpu(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Run the plan there, and meanwhile what there is to do here."""
-        if self.sent is None:
-            self.ahead(arrays)
-        outs, self.sent = self.sent, None
-        self.plan.launch()
-        try:
-            for call in self.meanwhile:
-                call()
-        finally:
-            self.plan.finish()
-        self.value = self.plan.values[0].reshape(())
-        return outs  # type: ignore[return-value]
-
     def _once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the plan; what it gives beside the loss."""
         if self.gpu is not None:
-            return self._on_gpu(arrays)
+            outs = self.sent.run(arrays)
+            self.value = self.plan.values[0].reshape(())
+            return outs
         instance = self.instance
         if instance is None or instance.workers != self.plan.workers():
             instance = self.instance = Instance(self.plan, self.plan.workers())
             self.value = instance.view(self.loss).reshape(())
-        outs = [self.new(s.shape, s.dtype) for s in self.specs]
+        outs = self.made()
         instance.run(*arrays, *outs)
         return outs
 

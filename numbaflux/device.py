@@ -288,9 +288,13 @@ class GPU:
         """Let a stream go on only when the mark is set."""
         self._do("letting a stream wait", "cuStreamWaitEvent", stream, event, 0)
 
+    def until(self, event: Any) -> None:
+        """Wait here until the mark is set."""
+        self._do("running kernels", "cuEventSynchronize", event)
+
     def seconds(self, start: Any, end: Any) -> float:
         """Between two marks that are set."""
-        self._do("running kernels", "cuEventSynchronize", end)
+        self.until(end)
         return float(self._do("asking for a time", "cuEventElapsedTime", start, end)) / 1e3
 
     # ---------------------------------------------------------------- kernels

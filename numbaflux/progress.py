@@ -23,7 +23,7 @@ def _words(row: dict[str, Any]) -> str:
 class _Silence:
     """Reports nothing."""
 
-    def batch(self, epoch: int, loss: float) -> None:
+    def batch(self, epoch: int, loss: float | None) -> None:
         pass
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -59,9 +59,9 @@ class _Bar(_Lines):
         self.bar = tqdm(total=total, initial=done, unit=" batches", dynamic_ncols=True, file=sys.stderr)
         self.row: dict[str, Any] = {}
 
-    def batch(self, epoch: int, loss: float) -> None:
+    def batch(self, epoch: int, loss: float | None) -> None:
         if self.bar.update():  # true when it was drawn, a few times a second: words cost more than a small step
-            self.epoch(self.row | {"epoch": epoch, "loss": loss})
+            self.epoch(self.row | {"epoch": epoch} | ({} if loss is None else {"loss": loss}))
 
     def epoch(self, row: dict[str, Any]) -> None:
         self.row = row

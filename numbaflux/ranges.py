@@ -167,6 +167,7 @@ RANGES: dict[str, Range] = {
     "lbfgs.memory": COUNT,
     "lbfgs.tolerance": RATE,
     "train.epochs": Range(0, math.inf, whole=True),
+    "train.log_every": COUNT,
     "profile.repeats": COUNT,
     "slurm.ranks_per_node": COUNT,
     "slurm.cpus": COUNT,

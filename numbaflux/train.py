@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .ahead import Ahead
 from .callbacks.checkpoint import Checkpoint
 from .compiled import compile as planned
 from .data import DataLoader
@@ -19,6 +18,7 @@ from .devices import moved
 from .events import Event, Listeners, Position, States, generators, restore, states
 from .grad import withgradient
 from .history import FIXED, History
+from .looks import Sums, looks, loss_of, size_of
 from .managed import common, gpu_of
 from .newest import newest
 from .onehot import OneHot
@@ -39,6 +39,7 @@ def train(
     loss: Callable[..., Any], model: Any, data: Iterable[Any], opt_state: OptState, epochs: int = 10,
     validation: Any = None, callbacks: Sequence[Any] = (), metrics: Sequence[Metric] = (),
     progress: bool = True, compile: bool = True, resume: Run | str | None = None,
+    log_every: int | None = None,
 ) -> History:  # fmt: skip
     """Train the model in place, epochs times over the data; returns the history.
 
@@ -63,8 +64,12 @@ def train(
     SIGUSR1 and SIGTERM (a batch system's time limit) end it after the step, in the main thread: a Checkpoint writes the
     training as it stands, callbacks are told of the end, and SystemExit(75) is raised; without a Checkpoint, or where
     the disk fails, the exit code is 128 and the signal's number. A line on stderr says so.
+    log_every: steps from one look at their losses to the next: those that the bar shows the mean of, and those of a GPU
+    that are queued before anyone waits for them. Unless told 1 on a CPU, 50 on a GPU. History and bits do not depend on
+    it; callbacks with on_batch are told of each step, whose end they wait for.
     On a GPU, where the model is there (nf.gpu): batches are taken there, and of a DataLoader with prefetch the next one
-    while a step is at work. Each step's loss comes back, a number, as what tells whether all went well.
+    while a step is at work; then steps are queued (docs/gpu.md). Nothing but losses comes back of them, with what tells
+    whether all went well: a step that raises is the same, and named the same, as if it had been waited for.
     Raises NonFiniteError where a loss or gradient is not finite; the parameters are those from before that step, and
     the error names the layer and operation where the first such value came up, as nf.debug.first_nonfinite finds it.
 
@@ -77,19 +82,19 @@ def train(
     >>> len(history), history[-1]["loss"] < 1e-3
     (30, True)
     """
-    _check_arguments(loss, data, opt_state, epochs)
+    _check_arguments(loss, data, opt_state, epochs, log_every)
     listeners = Listeners(callbacks, opt_state.world)
     saving = savers(callbacks, opt_state.world)
     run = _found(resume, saving, model, opt_state, data)
     step = planned(loss, model, opt_state) if compile else _eager_step(loss, model, opt_state)
     why = partial(cause, loss, model, world=opt_state.world)
     evaluate = Evaluation(loss, model, validation, metrics, data, compile, opt_state.world)
-    training = Training(step, why, evaluate, model, data, opt_state, listeners, saving, run)
+    training = Training(step, why, evaluate, model, data, opt_state, listeners, saving, run, log_every)
     first = opt_state.world is None or opt_state.world.rank == 0
     return training.run(epochs, reporter(progress and first, epochs, data, training.position.batches))
 
 
-def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any) -> None:
+def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any, log_every: Any) -> None:
     expect(callable(loss), "train", "loss", "a function loss(model, *batch)", type(loss).__name__, error=DTypeError)
     arrays = isinstance(data, np.ndarray | dict) or isinstance(data, tuple) and any(hasattr(d, "shape") for d in data)
     batches, got = hasattr(data, "__iter__") and not arrays, f"{type(data).__name__}{' of arrays' if arrays else ''}"
@@ -98,6 +103,8 @@ def _check_arguments(loss: Any, data: Any, opt_state: Any, epochs: Any) -> None:
     expect(made, "train", "opt_state", "what nf.setup returned for the model", got, error=DTypeError)
     _check_world("data", data, opt_state.world)
     check("train.epochs", epochs)
+    if log_every is not None:
+        check("train.log_every", log_every)
 
 
 def _check_world(name: str, data: Any, world: Any) -> None:
@@ -130,10 +137,10 @@ class Training:
     def __init__(
         self, step: Callable[..., Any], cause: Callable[..., str], evaluate: Evaluation, model: Any,
         data: Iterable[Any], opt_state: OptState, listeners: Listeners, savers: Sequence[Checkpoint],
-        resume: Run | None,
+        resume: Run | None, log_every: int | None,
     ) -> None:  # fmt: skip
         self.step, self.cause, self.evaluate, self.listeners = step, cause, evaluate, listeners
-        self.model, self.data, self.opt_state = model, data, opt_state
+        self.model, self.data, self.opt_state, self.log_every = model, data, opt_state, log_every
         self.saver, self.signals = next(iter(savers), None), Signals(opt_state.world)
         self.columns = ("epoch", "loss", *evaluate.columns, "seconds", "samples_per_second")
         self.generators = generators(data, evaluate.data)
@@ -202,39 +209,40 @@ class Training:
 
     def steps(self, report: Any) -> tuple[dict[str, Any], int]:
         """A step for each batch; the epoch's row, and how many steps there were in all."""
-        at, step, tell, signals = self.position, self.step, self.listeners.batch, self.signals
-        epoch, batch, samples, total = at.epoch + 1, at.batch, at.sample, at.total
+        at, tell, signals = self.position, self.listeners.batch, self.signals
+        epoch, batch, sums, alone = at.epoch + 1, at.batch, Sums(at.sample, at.total), signals.world is None
         begun, stream = self.begin()
-        if getattr(step, "gpu", None) is not None and isinstance(self.data, DataLoader) and self.data.prefetch:
-            stream = Ahead(step, stream)
-        start, alone = time.perf_counter() - at.seconds, signals.world is None
         kept = tell is not None or (not alone and signals.world.survive)
-        for batch, part in enumerate(stream, at.batch + 1):
-            try:
-                value = _loss(step(*part) if isinstance(part, tuple) else step(part))
-            except NonFiniteError as error:
-                why = self.cause(part if isinstance(part, tuple) else (part,))
-                error.args = (f"train: epoch {epoch}, batch {batch}: {error}{why}",)
-                raise
-            size = _size(part)
-            samples += size
-            total += size * value
-            report.batch(epoch, total / samples)
-            if kept:
-                self.position = at.after(batch, samples, total, time.perf_counter() - start, begun)
-            if tell is not None:
-                tell(self.event(epoch, batch, value))
-                if self.stopped:
-                    break
-            if (signals.caught if alone else signals.asked()) and not self.opt_state.waiting:
-                self.position = at.after(batch, samples, total, time.perf_counter() - start, begun)
-                raise Preempted
+        every = 1 if kept else self.log_every
+        take, stream = looks(self.step, self.cause, stream, self.data, self.opt_state, every)
+        start = time.perf_counter() - at.seconds
+
+        def now() -> Position:
+            return at.after(batch, sums.samples, sums.total, time.perf_counter() - start, begun)
+
+        try:
+            for batch, part in enumerate(stream, at.batch + 1):
+                taken = take((epoch, batch), part)
+                sums.add(taken)
+                report.batch(epoch, sums.mean)
+                if kept:
+                    self.position = now()
+                if tell is not None:
+                    tell(self.event(epoch, batch, taken[-1].loss))
+                    if self.stopped:
+                        break
+                if (signals.caught if alone else signals.asked()) and not self.opt_state.waiting:
+                    sums.add(take.rest())
+                    self.position = now()
+                    raise Preempted
+        finally:
+            sums.add(take.end())  # also after Ctrl-C: the model is as after the last whole step
         if self.opt_state.spread is not None:
             self.opt_state.spread.flush()
         cure = (
             "" if epoch == 1 else "it must give its batches anew each time it is iterated, which a generator does not"
         )
-        done = at.after(batch, samples, total, time.perf_counter() - start, begun).ended(signals.world)
+        done = now().ended(signals.world)
         expect(batch > 0, "train", "data", "of one batch or more", f"none in epoch {epoch}", cure, ShapeError)
         row = {"epoch": epoch, "loss": done.total / done.sample, "seconds": done.seconds}
         return row | {"samples_per_second": done.sample / done.seconds}, done.batches
@@ -247,7 +255,7 @@ class Training:
         now, begun = states(self.generators), self.position.begun
         restore(self.generators, begun)
         stream = iter(self.data)
-        sizes = [_size(part) for part in islice(stream, done)]
+        sizes = [size_of(part) for part in islice(stream, done)]
         expect(len(sizes) == done, "train", "data", f"of {done} batches or more, as resume says", len(sizes),
                error=ShapeError)  # fmt: skip
         if not isinstance(self.data, Sized) or done < len(self.data):  # the last is cut by the number of ranks
@@ -256,19 +264,6 @@ class Training:
             expect(rest == 0, "train", "data", wanted, f"{rest:+} samples", "the batchsize of before", ShapeError)
         restore(self.generators, now)
         return begun, stream
-
-
-def _loss(result: Any) -> float:
-    """The number of loss or (loss, aux)."""
-    return float(result[0] if isinstance(result, tuple) else result)
-
-
-def _size(batch: Any) -> int:
-    """Samples of a batch: the length of its first array that has one."""
-    first = batch[0] if isinstance(batch, tuple) and batch else batch
-    if type(first) is np.ndarray and first.ndim:  # nearly every batch, at a small part of the cost
-        return len(first)
-    return next((leaf.array.shape[0] for leaf in leaves(batch) if leaf.array.ndim), 1)
 
 
 def _eager_step(loss: Callable[..., Any], model: Any, opt_state: OptState) -> Callable[..., Any]:
@@ -281,7 +276,7 @@ def _eager_step(loss: Callable[..., Any], model: Any, opt_state: OptState) -> Ca
         with Session(training=True) as session:
             value, grads = withgradient(lambda m: loss(m, *batch), model)
         must = "must be finite, got NaN or Inf; nothing was changed"
-        if not np.isfinite(_loss(value)):
+        if not np.isfinite(loss_of(value)):
             raise NonFiniteError(f"step: loss {must}")
         frozen = {path for s in opt_state.segments if s.frozen for path in (s.path, *s.ties)}
         for leaf in leaves(grads):
@@ -325,9 +320,9 @@ class Evaluation:
         outputs, targets = [], []
         spread = isinstance(self.data, DataLoader) and self.world is not None
         for batch in self.data.stretch() if spread else self.data:
-            size = _size(batch)
+            size = size_of(batch)
             samples += size
-            total += size * _loss(self.loss(*batch) if isinstance(batch, tuple) else self.loss(batch))
+            total += size * loss_of(self.loss(*batch) if isinstance(batch, tuple) else self.loss(batch))
             if self.metrics:
                 pair = isinstance(batch, tuple) and len(batch) >= 2
                 expect(pair, "train", "validation", "of batches (x, y) where there are metrics", type(batch).__name__,

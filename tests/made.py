@@ -245,6 +245,9 @@ MAKE = {
     "normalise.eps": lambda x: nf.normalise(X, eps=x),
     "top_k_accuracy.k": lambda x: nf.metrics.top_k_accuracy(Y, LABELS, x),
     "train.epochs": lambda x: nf.train(*TRAINED, epochs=x, progress=False),
+    "train.log_every": unless_none(
+        "train.log_every", lambda x: nf.train(*TRAINED, epochs=1, progress=False, log_every=x)
+    ),
     "profile.repeats": lambda x: nf.profile(nf.tanh, X, repeats=x),
     **{
         f"slurm.{name}": unless_none(f"slurm.{name}", lambda x, name=name: Job(command=("a.py",), **{name: x}))

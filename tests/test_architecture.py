@@ -22,19 +22,19 @@ LEVELS = (
     ("ops",),
     ("managed", "device", "tree", "rng"),
     (
-        *"memory interpreter instance plan launches bound constants run trace session shapes onehot".split(),
+        *"memory interpreter instance plan launches places bound constants run trace session shapes onehot".split(),
         *"functions noise activations attention windows padding resize operators".split(),
         *"indexing batched folding sampling audio".split(),
     ),
     ("grad", "hook", "recompute", "check_gradients", "second_order"),
     ("layers", "losses", "init", "optim"),
-    ("fixed", "program", "compiled", "warm"),
+    ("fixed", "program", "ahead", "compiled", "warm"),
     (
         *"devices foreign plots history data metrics hdf5_json hdf5_objects hdf5_stored hdf5 hdf5_classic".split(),
         *"models precision walk autosize checkpoint contents privacy convert distributed".split(),
     ),
     (
-        *"watch profile events progress saved_rules resume callbacks ahead train lbfgs".split(),
+        *"watch profile events progress saved_rules resume callbacks looks train lbfgs".split(),
         *"record adopt newest preemption debug zoo".split(),
     ),
     ("__init__",),

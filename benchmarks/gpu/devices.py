@@ -220,6 +220,30 @@ def training(quick: bool) -> str:
     return f"loss {losses[0]:.4f} to {losses[2]:.4f}"
 
 
+def queued(quick: bool) -> str:
+    """nf.train with steps that are queued: the bits of steps each waited for, also where one of them fails."""
+    task, found = tasks(quick)["rows"], []
+    size = len(task.y) // 2
+    x, y = (np.concatenate([a] * (2 if quick else 20)) for a in (task.x, task.y))
+    wrong = y.copy()
+    wrong[-1] = 7
+    for every in (1, 50):
+        m = nf.gpu(task.make())
+        state = nf.setup(nf.Adam(1e-2), m)
+        data = nf.DataLoader((x, y), size, shuffle=True, rng=3)
+        history = nf.train(loss, m, data, state, 2, progress=False, log_every=every)
+        last = nf.DataLoader((x, wrong), size)
+        refused(nf.RangeError, f"position {size - 1}", lambda m=m, last=last, state=state, every=every: nf.train(
+            loss, m, last, state, 1, progress=False, log_every=every))  # fmt: skip
+        found.append((m, state, history))
+    (one, state, right), (many, other, history) = found
+    assert history.column("loss") == right.column("loss"), "other losses"
+    assert state.step == other.step == 3 * len(data) - 1, f"{state.step} and {other.step} steps"
+    alike(many, one, 0.0)
+    waited, rest = (h[-1]["seconds"] / len(data) for h in (right, history))
+    return "" if quick else f"a step {1e6 * rest:.0f} us queued, {1e6 * waited:.0f} us waited for"
+
+
 def errors(quick: bool) -> None:
     """Arrays of two devices, and a step that fails, which changes nothing."""
     x, moved, w = drawn(2, 3), nf.gpu(drawn(2, 3)), nf.gpu(nf.Dense(3, 2))
@@ -290,6 +314,7 @@ CHECKS: dict[str, Callable[[bool], str | None]] = {
     "nf.train, files": training,
     "operations of one's own": own.operations,
     "nf.profile": own.profile,
+    "nf.train, steps in a queue": queued,
     "errors": errors,
     "memory": memory,
     **{f"arrays of {name}": lambda quick, name=name: others(name) for name in TENSORS},

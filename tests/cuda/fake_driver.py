@@ -1,6 +1,7 @@
 """A GPU that is not there: numbaflux.device.GPU on memory of the CPU, kernels in the simulator. It is as late as a GPU
 may be: a stream runs only when somebody waits for it, or another stream must, so a copy that waits for too little
-brings what was there before."""
+brings what was there before. Or (early=True) streams of copies alone run as soon as what they wait for is done, so that
+one which waits for too little overwrites what is still to be read."""
 
 import functools
 import inspect
@@ -22,7 +23,9 @@ STREAMS = weakref.WeakValueDictionary()  # by what libraries are given
 
 class Stream:
     def __init__(self):
-        self.queue = deque()
+        self.queue = deque()  # (name, what it does, whether it may go on)
+        self.works = False  # whether kernels or clearing are in it, or what it brings is asked for
+        self.busy = False
         STREAMS[id(self)] = self
 
     def __int__(self):
@@ -42,8 +45,8 @@ class FakeGPU:
 
     number, name, capability, uuid = 0, "a GPU that is not there", (9, 0), b"one"
 
-    def __init__(self, room=1 << 30, order="forward"):
-        self.room, self.order = room, order
+    def __init__(self, room=1 << 30, order="forward", early=False):
+        self.room, self.order, self.early = room, order, early
         self.blocks, self.pins, self.streams = {}, {}, []
         self.calls, self.done, self.functions = [], [], {}
         self.open = {"stream": 0, "event": 0, "graph": 0}
@@ -139,17 +142,31 @@ class FakeGPU:
 
     # ---------------------------------------------------------------- streams and events
 
-    def _later(self, stream, name, do):
+    def _later(self, stream, name, do, ready=lambda: True):
         self._asked(name)
-        stream.queue.append((name, do))
+        stream.queue.append((name, do, ready))
+        stream.works |= name in ("zero", "launch", "download", "prefetch")
+        self._hurry()
 
     def _run(self, stream, until=lambda: False):
         with without_collection():  # a dead plan's end waits for all streams: not inside of one
             while stream.queue and not until():
-                name, do = stream.queue.popleft()
-                do()
-                self.clock += 1e-6
-                self.done.append(name)
+                self._go(stream)
+                self._hurry()
+
+    def _go(self, stream):
+        name, do, _ = stream.queue.popleft()
+        stream.busy = True
+        do()
+        stream.busy = False
+        self.clock += 1e-6
+        self.done.append(name)
+
+    def _hurry(self):
+        """Streams of copies go on as far as they may."""
+        for stream in self.streams if self.early else ():
+            while not (stream.works or stream.busy) and stream.queue and stream.queue[0][2]():
+                self._go(stream)
 
     def stream(self):
         self._asked("stream")
@@ -189,7 +206,15 @@ class FakeGPU:
 
     def after(self, stream, event):
         mark, other = event.marks, event.stream
-        self._later(stream, "after", lambda: other and self._run(other, lambda: event.passed >= mark))
+
+        def passed():
+            return other is None or event.passed >= mark
+
+        self._later(stream, "after", lambda: other and self._run(other, passed), passed)
+
+    def until(self, event):
+        self._asked("until", False)
+        self._run(event.stream, lambda mark=event.marks: event.passed >= mark)
 
     def seconds(self, start, end):
         if end.stream is not None:  # else a graph has set it, and somebody has waited for that
@@ -257,6 +282,7 @@ class FakeGPU:
     def replay(self, graph, stream):
         self._asked("replay")
         stream.queue.extend(graph)
+        stream.works = True
 
     def end_graph(self, graph):
         self._asked("end_graph")

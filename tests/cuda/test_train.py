@@ -50,8 +50,10 @@ def test_train_takes_the_next_batch_there_while_a_step_is_at_work(gpus):
 
     data = nf.DataLoader(Data(), 2, prefetch=1)
     data._takes_time = lambda: False  # made when asked for, so that it is known when
-    m, history = trained(nf.gpu, data=data, epochs=1)
-    assert at[2] == "download" and at[4] == "download"  # of the status: asked for, not waited for
+    for every, last in ((1, "download"), (2, "record")):  # of the status; of who reads the batch: not waited for
+        at.clear()
+        trained(nf.gpu, data=data, epochs=1, log_every=every)
+        assert at[2] == last and at[4] == last
     at.clear()
     data.prefetch = 0
     trained(nf.gpu, data=data, epochs=1)
