@@ -3,9 +3,6 @@
 As in tile.py: an array as first argument says float32 or float64, pointers are bytes, strides count elements.
 """
 
-from functools import cache
-from itertools import product
-
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -285,15 +282,16 @@ def make_sums(rows, vectors, width):
             )
             in_a, rows_c = through_taps(bd, rows, m, tap, taps, [(a_tap, step), (c_tap, c_row)])
             in_b = simd.offsets(vectors, n, step)
-            # The longer side goes by, one after another; the shorter stays in registers.
-            order = sorted(product(range(rows), range(vectors)), key=lambda place: place[rows < vectors])
+            # One of the longer side after another, so that the shorter side alone stays in registers.
+            by_rows = [(i, v) for i in range(rows) for v in range(vectors)]
+            order = by_rows if rows >= vectors else sorted(by_rows, key=lambda place: place[1])
 
             def body(values, at):
-                left = cache(lambda i: simd.load(at[0], in_a[i], None))
-                right = cache(lambda v: simd.load(at[1], in_b[v], None))
-                new = list(values)
+                left, right, new = {}, {}, list(values)
                 for i, v in order:
-                    new[i * vectors + v] = simd.fma(left(i), right(v), values[i * vectors + v])
+                    left[i] = left.get(i) or simd.load(at[0], in_a[i], None)
+                    right[v] = right.get(v) or simd.load(at[1], in_b[v], None)
+                    new[i * vectors + v] = simd.fma(left[i], right[v], values[i * vectors + v])
                 return new
 
             zeros = [simd.zero] * (rows * vectors)
