@@ -28,6 +28,7 @@ SHARED = 1  # managed memory that every stream may use
 MARKS = 1  # an event that a graph sets whenever it runs
 NOT_BLOCKING = 1  # a stream that does not wait for the driver's default stream
 THREAD_LOCAL = "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"  # other threads may use the driver meanwhile
+_collecting = threading.RLock()  # who switches collection off, and on again
 LOST = "the GPU takes no more work of this process: start it anew"
 CURES = {
     "CUDA_ERROR_OUT_OF_MEMORY": "use smaller batches, or close() what is not needed",
@@ -368,14 +369,16 @@ def named(driver: Any, name: str) -> str:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Dead plans and arrays wait: what they give back the driver would refuse now, and end what is being made."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+    """Dead plans and arrays wait: what they give back the driver would refuse now, and end what is being made. One
+    thread at a time: another's end would switch collection on too early."""
+    with _collecting:
+        before = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if before:
+                gc.enable()
 
 
 def at(address: int, nbytes: int) -> np.ndarray:

@@ -11,14 +11,14 @@ from .tile import WIDTH, make_copy, make_tiles, make_transpose, shape_of, strip
 BLOCK = 2048  # bytes of a row of A worked off at once: 512 float32, so that 128 rows are a quarter of a 1 MB L2
 QUADS = 4  # vectors of the tile for up to QUAD columns
 LINE = 8  # vectors of the tile for one row: more sums at once than for several rows hide the time of each
-LOW = 4  # rows of a low tile: two are faster than a high one and one or two rows, whose few sums wait for one another
+LOW = 4  # rows of a low tile: two are faster than one of six and one or two rows, whose few sums wait for one another
 RUN = 16  # rows that pack copies along all panels: read in long runs, written to as many places as there are panels
 
 
 def make_product(width):
     """The kernel product for vector registers of width bytes."""
-    height, vectors = shape_of(width)
-    narrow, double, short = make_tiles(height, 1, width), make_tiles(height, 2, width), make_tiles(2, vectors, width)
+    height, vectors, upper = shape_of(width)
+    narrow, double, short = make_tiles(upper, 1, width), make_tiles(upper, 2, width), make_tiles(2, vectors, width)
     full = make_tiles(height, vectors, width, prefetch=True)
     low, low_double, quads = make_tiles(LOW, 1, width), make_tiles(LOW, 2, width), make_quads(QUADS, width)
     pair, line = make_tiles(1, 2, width), make_tiles(1, LINE, width)
@@ -55,8 +55,9 @@ def make_product(width):
                 at_b = from_b + size * (j * k + k0 * w if packed & 1 else j + k0 * b_row)
                 ahead = at_b + size * w * k if packed & 1 else at_b
                 quad = w <= QUAD < lanes and a_k == 1 and not packed & 2
-                high = QUADS * lanes // QUAD if quad else height
-                fours = 0 < m % high <= 2 * LOW - high and m > high and not packed & 2
+                high = height if packed & 2 or panel == vectors * lanes else upper
+                high = QUADS * lanes // QUAD if quad else high
+                fours = high > LOW and 0 < m % high <= 2 * LOW - high and m > high
                 whole = m // high - fours
                 i = 0
                 while i < m:
@@ -108,7 +109,7 @@ def plain_product(c, a, b, start, m, n, k, c_row, a_row, a_k, b_row, start_row):
 
 def make_pack(width):
     """The kernels pack and pack_rows for vector registers of width bytes."""
-    height, vectors = shape_of(width)
+    height, vectors, _ = shape_of(width)
     copy, transpose = make_copy(width), make_transpose(width)
 
     @kernel

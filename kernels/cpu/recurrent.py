@@ -18,7 +18,7 @@ from .dense import product
 from .reduce import part
 from .tile import WIDTH, make_row, shape_of, strip
 
-_, VECTORS = shape_of(WIDTH)
+_, VECTORS, _ = shape_of(WIDTH)
 ABREAST = WIDTH  # elements: four vectors of float32, eight of float64
 double_row, full_row = make_row(2, WIDTH), make_row(VECTORS, WIDTH)
 

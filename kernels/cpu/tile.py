@@ -264,8 +264,8 @@ def make_row(vectors, width, chains=4):
 
 
 def shape_of(width):
-    """Rows and vectors of the largest tile: 24 of 32 registers with AVX-512, else 12 of 16."""
-    return (8, 3) if width == 64 else (6, 2)
+    """Rows and vectors of the largest tile, rows of narrower ones: 24 of 32 registers with AVX-512, else 12 of 16."""
+    return (8, 3, 8) if width == 64 else (4, 3, 6)
 
 
 @kernel

@@ -5,6 +5,7 @@ one which waits for too little overwrites what is still to be read."""
 
 import functools
 import inspect
+import threading
 import weakref
 from collections import deque
 
@@ -54,6 +55,7 @@ class FakeGPU:
         self.clock = 0.0  # seconds: a microsecond for all that is done, and one for each block of a launch
         self.pool = Pool(self)
         self.shared = set()  # addresses of managed memory
+        self.working = threading.RLock()  # whoever waits for a stream waits for what another thread took from it too
         self.default = Stream()
         self.streams.append(self.default)
 
@@ -149,7 +151,7 @@ class FakeGPU:
         self._hurry()
 
     def _run(self, stream, until=lambda: False):
-        with without_collection():  # a dead plan's end waits for all streams: not inside of one
+        with without_collection(), self.working:  # a dead plan's end waits for all streams: not inside of one
             while stream.queue and not until():
                 self._go(stream)
                 self._hurry()

@@ -1,13 +1,14 @@
 """Plans on a GPU that is not there: beside the CPU's, several batches, errors, what is freed, what waits for what."""
 
 import gc
+import threading
 
 import numpy as np
 import pytest
 
 import numbaflux as nf
 from numbaflux.bound import Bound
-from numbaflux.device import GPU
+from numbaflux.device import GPU, without_collection
 from numbaflux.devices import moved
 from numbaflux.launches import Launches
 from numbaflux.lowering import GPU as TARGET
@@ -230,3 +231,18 @@ def test_wrong_order_of_calls():
         bound.upload(rows(9), out)
     bound.launch()
     bound.finish()
+
+
+def test_one_thread_at_a_time_switches_collection_off():
+    inside = threading.Event()
+
+    def other():
+        with without_collection():
+            inside.set()
+
+    with without_collection():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not inside.wait(0.1) and not gc.isenabled()
+    thread.join()
+    assert inside.is_set() and gc.isenabled()

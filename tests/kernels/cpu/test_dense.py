@@ -175,7 +175,7 @@ def test_no_depth(dtype):
 @pytest.mark.parametrize("transposed", [False, True])
 def test_panels(width, transposed):
     """Every number of B once, strip after strip, whatever part of the depth a tile packs; nothing behind the end."""
-    _, vectors = dense.shape_of(width)
+    _, vectors, _ = dense.shape_of(width)
     pack, _ = made[width]
     for k, n in ((1, 1), (16, 48), (17, 49), (5, 200), (70, 31)):
         b = np.arange(k * n, dtype=np.float32).reshape(k, n)

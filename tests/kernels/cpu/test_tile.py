@@ -51,7 +51,7 @@ def compare(width, dtype, m, n, k, packed, a=None, b=None):
     dense.plain_product(want, a.ravel(), b.ravel(), bias, m, n, k, n, k, 1, n, 0)
     (left, in_a, a_row), (right, in_b, b_row) = framed(a, np.nan), framed(b, np.nan)
     left, right = left[in_a:], right[in_b:]
-    height, vectors = shape_of(width)
+    height, vectors, _ = shape_of(width)
     if packed & 1:
         right, b_row = panels(b, strips(n, width // b.itemsize, vectors)), 0
     if packed & 2:
@@ -65,7 +65,7 @@ def compare(width, dtype, m, n, k, packed, a=None, b=None):
 
 @pytest.mark.parametrize(("width", "dtype"), CASES)
 def test_edges(width, dtype):
-    height, vectors = shape_of(width)
+    height, vectors, _ = shape_of(width)
     lanes = width // np.dtype(dtype).itemsize
     rows = sorted({1, 2, 3, 4, height - 1, height, height + 1, height + 2, height + 3, 2 * height, 19, 29})
     most = vectors * lanes
