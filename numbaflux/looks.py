@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +16,8 @@ from .tree import leaves
 EVERY = 50  # steps of a GPU that are queued unless told
 HELD = 2**30  # bytes of batches that a queue keeps, in which to look for what was not finite
 
+Taken = tuple[int, float]  # a step: samples of its batch, its loss
 Cause = Callable[[tuple[Any, ...]], str]
-
-
-class Taken(NamedTuple):
-    """A step that was taken: samples of its batch, its loss."""
-
-    size: int
-    loss: float
 
 
 class Sums:
@@ -58,7 +52,7 @@ class Looks:
     def _waited(self, where: tuple[int, int], part: Any) -> Taken:
         args = _args(part)
         try:
-            return Taken(size_of(part), loss_of(self.step(*args)))
+            return size_of(part), loss_of(self.step(*args))
         except NonFiniteError as error:
             raise self._named(error, where, args) from None
 
@@ -113,7 +107,7 @@ class Queue(Looks):
         if error is not None:
             where, part = parts[len(losses)]
             raise self._named(error, where, _args(part))
-        return [Taken(size_of(part), float(loss)) for (_, part), loss in zip(parts, losses, strict=False)]
+        return [(size_of(part), float(loss)) for (_, part), loss in zip(parts, losses, strict=False)]
 
 
 def looks(

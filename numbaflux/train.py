@@ -228,7 +228,7 @@ class Training:
                 if kept:
                     self.position = now()
                 if tell is not None:
-                    tell(self.event(epoch, batch, taken[-1].loss))
+                    tell(self.event(epoch, batch, taken[-1][1]))
                     if self.stopped:
                         break
                 if (signals.caught if alone else signals.asked()) and not self.opt_state.waiting:
