@@ -9,9 +9,9 @@ from ..jit import address, kernel
 from ..scalar import inlined
 from ..table import IMAGES
 from .conv_tile import make_column_sums, make_images, make_pixels, make_sums
-from .tile import WIDTH, strip
+from .tile import WIDTH, shape_of, strip
 
-HEIGHT, VECTORS = (8, 3) if WIDTH == 64 else (6, 2)  # pixels and vectors of channels of the largest tile
+HEIGHT, VECTORS, _ = shape_of(WIDTH)  # its weights lie in the panels of a product
 CHUNK = 96  # output pixels that conv_grad_w goes through at once
 PANEL = 16 * 1024  # bytes of weights that a tile goes through at once: half a first-level cache
 
