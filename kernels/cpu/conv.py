@@ -13,6 +13,7 @@ from .tile import WIDTH, shape_of, strip
 
 HEIGHT, VECTORS, _ = shape_of(WIDTH)  # its weights lie in the panels of a product
 CHUNK = 96  # output pixels that conv_grad_w goes through at once
+WAYS, PLACES = 8, 4096  # a first-level cache keeps so many lines that lie so many bytes apart
 PANEL = 16 * 1024  # bytes of weights that a tile goes through at once: half a first-level cache
 
 full, double, narrow = (make_pixels(HEIGHT, vectors, WIDTH) for vectors in (VECTORS, 2, 1))
@@ -266,6 +267,15 @@ def conv_images(y, x, w, b, dims, rows, left):
                             v += n
 
 
+@inlined
+def pixels_kept(stride):
+    """How many pixels, stride bytes apart, do not put each other out of the first cache; where a vector is a line, the
+    second one is fast enough."""
+    if WIDTH == 64:
+        return CHUNK
+    return min(CHUNK, WAYS * (PLACES // min(PLACES, stride & -stride)))
+
+
 @kernel
 def conv_images_grad_w(dw, x, dy, dims, rows, left):
     """conv_grad_w on blocks of 16 images, all rows of dw, and where dw has one row more, there the sum of dy.
@@ -280,7 +290,7 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
     tall, step = LARGE if large else SMALL
     for i in range(dw.size):
         dw[i] = 0
-    some = max(1, CHUNK // wide)  # lines whose pixels stay in the first cache for all rows of dw
+    some = max(1, pixels_kept(o * IMAGES * size) // wide)  # lines that stay in the first cache for all rows of dw
     pieces, vectors = (lines + some - 1) // some, IMAGES * size // WIDTH
     columns, bottom = (o + step - 1) // step, dims[K.D + K.TAPS] * dims[K.H + K.TAPS] * taps * c * o
     for work in range((samples + IMAGES - 1) // IMAGES * dims[K.D + K.OUT] * pieces * vectors * columns):
@@ -288,10 +298,13 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
         h_first = work // (columns * vectors) % pieces * some
         block, di, _ = place(dims, work // (columns * vectors * pieces) * lines)
         count = samples - block * IMAGES - lane
+        images = vectors if samples - block * IMAGES >= IMAGES else 1  # all are there: joined before lanes are
+        if images > 1 and lane > 0:
+            continue
         for v in range(0, o if j == 0 and dw.size > bottom else 0, MANY):
             b = address(dy) + size * ((target(dims, block, di, h_first) + v) * IMAGES + lane)
             at = address(dw) + size * (bottom + v)
-            column_sums(dw, count, min(MANY, o - v), min(some, lines - h_first), wide, at, b, b_seg, b_k)
+            column_sums(dw, images, count, min(MANY, o - v), min(some, lines - h_first), wide, at, b, b_seg, b_k)
         d0, d1 = planes(dims, di)
         for row in range(0, taps * c, tall):  # taps of a channel, of the next: what is read of x is little
             ch = row // taps
@@ -308,7 +321,8 @@ def conv_images_grad_w(dw, x, dy, dims, rows, left):
                     at = to + size * (kd * dims[K.H + K.TAPS] + kh) * taps * c * o
                     a = from_x + size * source(dims, block, di, h0, kd, kh) * IMAGES
                     b = address(dy) + size * ((target(dims, block, di, h0) + j) * IMAGES + lane)
-                    given = dw, count, m, n, h1 - h0, wide, at, c * o, o, a, tap, a_seg, a_k, b, b_seg, b_k, kw, taps
+                    given = (dw, images, count, m, n, h1 - h0, wide, at, c * o, o, a, tap, a_seg, a_k, b, b_seg, b_k,
+                             kw, taps)  # fmt: skip
                     if large:
                         sums_large(*given)
                     else:

@@ -262,20 +262,23 @@ def make_channels(rows, width):
 
 
 def make_sums(rows, vectors, width):
-    """The intrinsic sums(like, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap,
-    taps).
+    """The intrinsic sums(like, images, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg,
+    b_k, tap, taps).
 
-    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i] B[s*b_seg + k*b_k + v*IMAGES], the first count images of
-    one vector: C is a matrix of numbers, i < m <= rows, v < n <= vectors. Rows go through the taps of a channel, *_tap
-    apart, from number `tap` on, then through those of the next, which is c_row, or IMAGES, further.
+    C[i, v] += sum over images, s, k of A[s*a_seg + k*a_k + i] B[s*b_seg + k*b_k + v*IMAGES]: `images` vectors of
+    images, of each the first count. C is a matrix of numbers, i < m <= rows, v < n <= vectors. Rows go through the
+    taps of a channel, *_tap apart, from number `tap` on, then through those of the next, which is c_row, or IMAGES,
+    further.
     """
 
     @intrinsic
     def sums(
-        typing, like, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap, taps
+        typing, like, images, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap,
+        taps,
     ):  # fmt: skip
         def generate(context, bd, sig, args):
-            _, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, tap, taps = args
+            _, images, count, m, n, segments, depth, c, c_tap, c_row, a, a_tap, a_seg, a_k, b, b_seg, b_k, *row = args
+            tap, taps = row
             simd = Vectors(bd, width, like.dtype)
             c_tap, c_row, a_tap, a_seg, a_k, b_seg, b_k, step = simd.in_bytes(
                 c_tap, c_row, a_tap, a_seg, a_k, b_seg, b_k, i64(IMAGES)
@@ -294,26 +297,29 @@ def make_sums(rows, vectors, width):
                     new[i * vectors + v] = simd.fma(left[i], right[v], values[i * vectors + v])
                 return new
 
-            zeros = [simd.zero] * (rows * vectors)
-            done = segments_of(simd, segments, depth, [(a, a_seg), (b, b_seg)], [a_k, b_k], zeros, body)
-            add_there(simd, like, count, done, n, c, rows_c)
+            def vector(values, at):
+                outer = [(at[0], a_seg), (at[1], b_seg)]
+                return segments_of(simd, segments, depth, outer, [a_k, b_k], values, body)
+
+            zeros, to_next = [simd.zero] * (rows * vectors), [i64(width)] * 2
+            add_there(simd, like, count, simd.loop(images, [a, b], to_next, zeros, vector), n, c, rows_c)
             return context.get_dummy_value()
 
-        return types.void(like, *[types.intp] * 17), generate
+        return types.void(like, *[types.intp] * 18), generate
 
     return sums
 
 
 def make_column_sums(vectors, width):
-    """The intrinsic column_sums(like, count, n, segments, depth, c, b, b_seg, b_k).
+    """The intrinsic column_sums(like, images, count, n, segments, depth, c, b, b_seg, b_k).
 
     C[v] += sum over images, s, k of B[s*b_seg + k*b_k + v*IMAGES], v < n <= vectors; images as in sums.
     """
 
     @intrinsic
-    def column_sums(typing, like, count, n, segments, depth, c, b, b_seg, b_k):
+    def column_sums(typing, like, images, count, n, segments, depth, c, b, b_seg, b_k):
         def generate(context, bd, sig, args):
-            _, count, n, segments, depth, c, b, b_seg, b_k = args
+            _, images, count, n, segments, depth, c, b, b_seg, b_k = args
             simd = Vectors(bd, width, like.dtype)
             b_seg, b_k, step = simd.in_bytes(b_seg, b_k, i64(IMAGES))
             in_b = simd.offsets(vectors, n, step)
@@ -321,12 +327,14 @@ def make_column_sums(vectors, width):
             def body(values, at):
                 return [bd.fadd(value, simd.load(at[0], o, None)) for value, o in zip(values, in_b, strict=True)]
 
-            zeros = [simd.zero] * vectors
-            add_there(simd, like, count, segments_of(simd, segments, depth, [(b, b_seg)], [b_k], zeros, body),
-                      n, c, [i64(0)])  # fmt: skip
+            def vector(values, at):
+                return segments_of(simd, segments, depth, [(at[0], b_seg)], [b_k], values, body)
+
+            sums = simd.loop(images, [b], [i64(width)], [simd.zero] * vectors, vector)
+            add_there(simd, like, count, sums, n, c, [i64(0)])
             return context.get_dummy_value()
 
-        return types.void(like, *[types.intp] * 8), generate
+        return types.void(like, *[types.intp] * 9), generate
 
     return column_sums
 
