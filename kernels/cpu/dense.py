@@ -38,7 +38,7 @@ def make_product(width):
         size = c.itemsize
         lanes, block = width // size, BLOCK // size
         parts = max(1, (k + block // 2) // block)
-        part = k if parts == 1 else -(-k // parts)  # a division takes as long as a small product
+        part = k if parts == 1 else -(-k // parts)  # a division takes as long as a product of few rows
         from_c, from_a, from_b, first = address(c), address(a), address(b), address(start) if start.size else 0
         up = k if packed & 2 else a_row
         for p in range(parts):
@@ -57,14 +57,17 @@ def make_product(width):
                 quad = w <= QUAD < lanes and a_k == 1 and not packed & 2
                 high = height if packed & 2 or panel == vectors * lanes else upper
                 high = QUADS * lanes // QUAD if quad else high
-                fours = high > LOW and 0 < m % high <= 2 * LOW - high and m > high
-                whole = m // high - fours
+                whole, fours = 0, False
+                if m >= high:
+                    fours = high > LOW and 0 < m % high <= 2 * LOW - high
+                    whole = m // high - fours
                 i = 0
                 while i < m:
                     tall, count = high, whole
                     if i >= whole * high:
-                        tall = min(LOW, m - i) if fours else m - i
-                        count = (m - i) // tall
+                        tall, count = m - i, 1
+                        if fours and tall > LOW:
+                            tall, count = LOW, tall // LOW
                     if packed & 2:
                         a_row, a_k = 1, tall
                     in_c = from_c + size * (i * c_row + j), c_row, tall * c_row

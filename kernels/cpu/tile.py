@@ -233,29 +233,37 @@ def make_row(vectors, width, chains=4):
         def generate(context, bd, sig, args):
             _, n, k, c, a, b = args
             simd = Vectors(bd, width, like.dtype)
-            columns = [(i64(width * v), simd.first(bd.sub(n, i64(simd.lanes * v)))) for v in range(vectors)]
             count = bd.sdiv(k, i64(chains))
             starts = [bd.mul(i64(q), count) for q in range(chains)] + [bd.mul(i64(chains), count)]
             item, line = i64(simd.size), bd.mul(n, i64(simd.size))
             places = [(bd.add(a, bd.mul(s, item)), bd.add(b, bd.mul(s, line))) for s in starts]
 
-            def body(held, at):
-                new = []
-                for one, other in zip(at[::2], at[1::2], strict=True):
-                    scalar = simd.broadcast(one)
-                    new += [simd.fma(scalar, simd.load(other, x, m), held[len(new) + v])
-                            for v, (x, m) in enumerate(columns)]  # fmt: skip
-                return new
+            at, rest = [pointer for pair in places[:-1] for pointer in pair], bd.sub(k, starts[-1])
 
-            at = [pointer for pair in places[:-1] for pointer in pair]
-            sums = simd.loop(count, at, [item, line] * chains, [simd.zero] * (chains * vectors), body)
-            rest = bd.sub(k, starts[-1])
-            sums[:vectors] = simd.loop(rest, places[-1], [item, line], sums[:vectors], body)
-            for v, (x, m) in enumerate(columns):
-                total = simd.load(c, x, m)
-                for q in range(chains):
-                    total = bd.fadd(total, sums[q * vectors + v])
-                simd.store(total, c, x, m)
+            def tile(masks):
+                columns = [(i64(width * v), mask) for v, mask in enumerate(masks)]
+
+                def body(held, at):
+                    new = []
+                    for one, other in zip(at[::2], at[1::2], strict=True):
+                        scalar = simd.broadcast(one)
+                        new += [simd.fma(scalar, simd.load(other, x, m), held[len(new) + v])
+                                for v, (x, m) in enumerate(columns)]  # fmt: skip
+                    return new
+
+                sums = simd.loop(count, at, [item, line] * chains, [simd.zero] * (chains * vectors), body)
+                sums[:vectors] = simd.loop(rest, places[-1], [item, line], sums[:vectors], body)
+                for v, (x, m) in enumerate(columns):
+                    total = simd.load(c, x, m)
+                    for q in range(chains):
+                        total = bd.fadd(total, sums[q * vectors + v])
+                    simd.store(total, c, x, m)
+
+            with bd.if_else(bd.icmp_signed("==", n, i64(simd.lanes * vectors))) as (full, ragged):
+                with full:  # masked loads take longer
+                    tile([None] * vectors)
+                with ragged:
+                    tile([simd.first(bd.sub(n, i64(simd.lanes * v))) for v in range(vectors)])
             return context.get_dummy_value()
 
         return types.void(like, *[types.intp] * 5), generate
