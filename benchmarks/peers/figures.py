@@ -62,6 +62,17 @@ def missed(row: Row) -> list[str]:
     ]
 
 
+def found(rows: dict[str, Row]) -> dict[str, dict[str, float]]:
+    """Of each case, what there is a target for: by library, its time over ours."""
+    return {name: {k: v for k, v in ratios(row).items() if k in row["targets"]} for name, row in rows.items()}
+
+
+def peak(rows: dict[str, Row], threads: int) -> float | None:
+    """GFLOP/s a core of the register tile, the median of all cases it ran beside."""
+    rates = [gflops(row, PEAK) / threads for row in rows.values() if PEAK in row["peers"]]
+    return statistics.median(rates) if rates else None
+
+
 def behind(row: Row) -> list[str]:
     """Libraries that are faster."""
     return [library for library, value in ratios(row).items() if value < 1 and library != PEAK]

@@ -1,10 +1,10 @@
-"""What a run depends on beside the programs: the machine, versions, the day."""
+"""What a run depends on beside the programs: the machine, versions, the time."""
 
 from __future__ import annotations
 
 import os
 import platform
-from datetime import date
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 def described(threads: int) -> dict[str, Any]:
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return {
-        "date": date.today().isoformat(),
+        "date": datetime.now().isoformat(" ", "minutes"),
         "processor": processor(),
         "cores": os.cpu_count(),
         "gigabytes": round(gigabytes),

@@ -11,7 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.figures import OURS, Row, behind, best, gflops, least, median, of_peak, others, ratio
+from benchmarks.peers.figures import (
+    OURS,
+    Row,
+    behind,
+    best,
+    found,
+    gflops,
+    least,
+    median,
+    of_peak,
+    others,
+    peak,
+    ratio,
+)
 from benchmarks.peers.machine import NAMES, told
 from benchmarks.peers.picture import draw
 from benchmarks.written import RESULTS, ROOT, fill
@@ -21,6 +34,7 @@ PICTURE = Path("docs/peers.png")
 EXPLAINED = """\
 PyTorch is the fastest of eager and compiled, channels first and last. Memory is what 20 calls add to the imported
 library. It and the first step: ours / PyTorch / JAX, the least of all ways."""
+MEANT = 150  # GFLOP/s a core of the tile for which targets were set
 Results = dict[str, Any]
 
 
@@ -102,9 +116,40 @@ def quantities(rows: dict[str, Row]) -> dict[str, Callable[[Row, str], str]]:
     return tables
 
 
+def kept(results: Results) -> Results:
+    """What the next run's pages tell of this one."""
+    return {"date": results["date"], "processor": results["processor"], "found": found(results["rows"]),
+            "peak": peak(results["rows"], results["threads"])}  # fmt: skip
+
+
+def late(results: Results, runs: list[Results]) -> list[list[str]]:
+    """Of each target that one of the runs missed: case, library, what was asked, what was found."""
+    rows = []
+    for name, row in results["rows"].items():
+        for library, asked in row["targets"].items():
+            values = [run["found"].get(name, {}).get(library) for run in runs]
+            if any(value is not None and value < asked for value in values):
+                cells = [f"**{number(v)}**" if v is not None and v < asked else number(v) for v in values]
+                rows.append([name, NAMES.get(library, library), f"{asked:g}", *cells])
+    return rows
+
+
+def targets(results: Results) -> str:
+    """How fast this run's machine was, and the one's before, and which targets were missed."""
+    runs = [kept(results), *([results["before"]] if "before" in results else [])]
+    rows, total = late(results, runs), sum(len(row["targets"]) for row in results["rows"].values())
+    tiles = ", ".join(f"{number(run['peak'])} ({run['date']}, {run['processor']})" for run in runs)
+    head = ["case", "beside", "asked", *("this run", "the run before")[: len(runs)]]
+    return (
+        f"The register tile makes, in GFLOP/s a core: {tiles}. Targets are set for CPUs on which it makes {MEANT}.\n"
+        f"Of {total} targets {len(rows)} were missed{':' if rows else '.'}\n\n{markdown(head, rows) if rows else ''}"
+    )
+
+
 def page(results: Results) -> str:
     """For docs/performance.md: everything."""
     parts = [told(results), "", f"![Time of others over ours]({PICTURE.name})", ""]
+    parts += ["## Targets", "", targets(results), ""]
     for kind in dict.fromkeys(row["kind"] for row in results["rows"].values()):
         rows = {name: row for name, row in results["rows"].items() if row["kind"] == kind}
         peers = list(dict.fromkeys(peer for row in rows.values() for peer in (OURS, *others(row))))
@@ -117,7 +162,10 @@ def page(results: Results) -> str:
 
 
 def save(results: Results, root: Path) -> None:
+    """Write the results, and with them what the ones before were."""
     (root / FILE).parent.mkdir(exist_ok=True)
+    if (root / FILE).exists():
+        results = {**results, "before": kept(json.loads((root / FILE).read_text()))}
     (root / FILE).write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -83,6 +83,30 @@ def test_block_of_the_readme(results):
     assert lines[-1] == "Of 3 cases, others are faster in 2: gru (JAX), product (NumPy)."
 
 
+def test_targets_of_this_run_and_the_one_before(results, tmp_path):
+    """A target missed in either stands in the table; what is saved knows what was saved before."""
+    (tmp_path / "benchmarks").mkdir()
+    report.save(results, tmp_path)
+    first = json.loads((tmp_path / report.FILE).read_text())
+    assert "before" not in first
+    told, count, _, *table = report.targets(first).splitlines()
+    assert told.startswith("The register tile makes, in GFLOP/s a core: 40.0 (2026-01-31, Some CPU). ")
+    assert count == "Of 5 targets 2 were missed:"
+    assert table[2:] == ["| lenet | PyTorch | 7 | **5.50** |", "| gru | JAX | 1 | **0.50** |"]
+
+    results["rows"]["gru"]["peers"]["jax"] = peer(200.0)
+    report.save(results | {"date": "2026-02-01"}, tmp_path)
+    second = json.loads((tmp_path / report.FILE).read_text())
+    told, _, _, head, _, *table = report.targets(second).splitlines()
+    assert "40.0 (2026-02-01, Some CPU), 40.0 (2026-01-31, Some CPU)" in told
+    assert head == "| case | beside | asked | this run | the run before |"
+    assert table == ["| lenet | PyTorch | 7 | **5.50** | **5.50** |", "| gru | JAX | 1 | 2.00 | **0.50** |"]
+
+    for row in results["rows"].values():
+        row["targets"] = {}
+    assert "Of 0 targets 0 were missed." in report.targets(results)
+
+
 def test_page(results):
     page = report.page(results)
     assert "![Time of others over ours](peers.png)" in page
