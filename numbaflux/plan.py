@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +14,7 @@ from .native import native, pool
 from .pace import Pace
 from .schedule import Group, schedule, tilewise
 
-SERIAL = 30e3  # nanoseconds of work below which threads cost more than they give
+SERIAL = 15e3  # nanoseconds that a second thread must take off a call, or it costs more than it gives
 
 
 def place(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
@@ -56,7 +56,7 @@ class Plan:
         tiles = Counter[int]()  # of each wave
         for g in self.groups:
             tiles[g.wave] += g.tiles
-        self.serial = self.work < SERIAL or max((g.tiles for g in self.groups), default=1) == 1
+        self.serial = self._gain() <= SERIAL
         self.most = max(tiles.values(), default=1)  # more threads would find nothing to do
         self.pace = Pace(math.inf if self.hosts else self.work)  # waiting for others is not being late
         self.waves = 1 + max((g.wave for g in scheduled), default=-1)
@@ -65,6 +65,16 @@ class Plan:
         self.private: dict[int, int] = {}
         self._place(scheduled)
         self.idle: list[Instance] = []
+
+    def _gain(self) -> float:
+        """Nanoseconds of work that a second thread would take off: half of each wave, or what its largest tile
+        leaves."""
+        work, largest = defaultdict[int, float](float), defaultdict[int, float](float)
+        for g in self.groups:
+            nanoseconds = sum(e.work for e in g.entries)
+            work[g.wave] += nanoseconds
+            largest[g.wave] = max(largest[g.wave], nanoseconds / g.tiles)
+        return sum(all_of - max(all_of / 2, largest[wave]) for wave, all_of in work.items())
 
     def workers(self) -> int:
         """How many threads a call of this plan uses."""

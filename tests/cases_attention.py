@@ -15,6 +15,7 @@ CASES = (  # samples, heads, queries, keys, channels of a head of q and k, of v;
     (1, 1, 65, 129, 3, 5, None, None, False),
     (3, 2, 17, 31, 8, 5, (1, 2, 17, 31), None, False),
     (2, 3, 7, 16, 15, 16, (2, 3, 7, 16), (2, 1, 1, 16), False),
+    (3, 1, 5, 7, 2, 3, None, (3, 1, 5, 7), True),
     (33, 1, 5, 7, 2, 3, None, (33, 1, 5, 7), True),
     (2, 8, 64, 128, 4, 2, None, None, True),
     (1, 2, 130, 257, 2, 3, (1, 1, 1, 257), None, True),

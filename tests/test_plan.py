@@ -110,6 +110,16 @@ def test_small_plans_and_plans_of_one_tile_use_no_threads():
         assert plan.workers() == (1 if serial else native.pool().count)
 
 
+def test_a_plan_most_of_which_is_one_tile_uses_no_threads():
+    """The steps of one sample follow each other; of the rule alone there are tiles to share, which take no time."""
+    model = nf.Chain(nf.LSTM(4, 32, rng=0), lambda y: y[:, -1], nf.Dense(32, 1, rng=1))
+    step = nf.compile(lambda m, x, y: nf.losses.mse(m(x), y), model, nf.setup(nf.Adam(), model))
+    step(np.ones((1, 128, 4), np.float32), np.ones((1, 1), np.float32))
+    plan = step.last.plan
+    assert plan.work > 50e3 and plan.most > 1
+    assert plan.serial
+
+
 def test_instances_are_used_again_and_a_new_one_is_made_while_all_run(monkeypatch):
     f = nf.compile(nf.tanh)
     f(np.ones((4, 4), np.float32))

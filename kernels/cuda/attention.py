@@ -70,23 +70,22 @@ def begins(head, sample, sizes):
 
 @kernel
 def hidden(bias, mask, sizes, sample, head):
-    """What `marked` needs of a head: its part of bias and mask, and whether they are there at all."""
-    biased, masked = bias.size > 0, mask.size > 0
-    bias_at = sample * sizes[BIAS] + head * sizes[BIAS + 1] if biased else 0
-    mask_at = sample * sizes[MASK] + head * sizes[MASK + 1] if masked else 0
-    return bias[bias_at:], mask[mask_at:], biased, masked, sizes
+    """What `marked` needs of a head: bias and mask, which may be empty, and where its part of them begins."""
+    bias_at = sample * sizes[BIAS] + head * sizes[BIAS + 1]
+    mask_at = sample * sizes[MASK] + head * sizes[MASK + 1]
+    return bias, mask, bias_at, mask_at, sizes
 
 
 @kernel
 def marked(x, query, key, marks):
     """The score x of a query and a key, with its bias; minus infinity where that is not to be seen."""
-    bias, mask, biased, masked, sizes = marks
+    bias, mask, bias_at, mask_at, sizes = marks
     none = typed(-math.inf, x)
     if key >= sizes[KEYS] or query >= sizes[QUERIES]:
         return none
-    if biased:
-        x += bias[index(query * sizes[BIAS + 2] + key * sizes[BIAS + 3])]
-    if masked and not mask[index(query * sizes[MASK + 2] + key * sizes[MASK + 3])]:
+    if bias.size:
+        x += bias[bias_at + index(query * sizes[BIAS + 2] + key * sizes[BIAS + 3])]
+    if mask.size and not mask[mask_at + index(query * sizes[MASK + 2] + key * sizes[MASK + 3])]:
         return none
     return none if sizes[CAUSAL] and key > query else x
 
@@ -94,9 +93,9 @@ def marked(x, query, key, marks):
 @kernel
 def mark(room, i0, j0, marks, turned):
     """The scores that this thread has spread, if need be; turned: rows are keys, columns queries."""
-    (g, h), (_, _, biased, masked, sizes) = mine(), marks
+    (g, h), (bias, mask, _, _, sizes) = mine(), marks
     edge = signed(j0) + SIDE > sizes[QUERIES if turned else KEYS]
-    if biased or masked or sizes[CAUSAL] or edge:
+    if bias.size or mask.size or sizes[CAUSAL] or edge:
         e, start = index(0), own_place()
         while e < some() * index(OWN):
             i, j = index(e % index(OWN)), index(e // index(OWN))
@@ -148,18 +147,31 @@ def powers(room, kept, factors, shifts, totals):
 
 
 @kernel
-def rows_of(y, lse, q, k, v, marks, scale, i0, m):
-    """64 rows of y and lse of one head."""
-    room, s, acc, kept, factor, sizes = memory(q), scores(q), sums(q), tops(q), factors(q), marks[4]
+def marks_of(bias, mask, tile, sizes):
+    """What `marked` needs of a tile's head; like lse_at worked out where it is needed, since no registers are left."""
+    _, head, sample = place(tile, sizes[QUERIES], sizes)
+    return hidden(bias, mask, sizes, sample, head)
+
+
+@kernel
+def lse_at(tile, sizes):
+    """Where lse of a tile's head begins."""
+    _, head, sample = place(tile, sizes[QUERIES], sizes)
+    return sample * sizes[QUERIES] * sizes[HEADS] + head
+
+
+@kernel
+def rows_of(y, lse, q, k, v, bias, mask, scale, i0, m, tile, sizes):
+    """64 rows of a tile's head, of which y, q, k and v are."""
+    room, s, acc, kept, factor = memory(q), scores(q), sums(q), tops(q), factors(q)
     clear(acc)
     kept[0], kept[1] = typed(-math.inf, scale), typed(0, scale)
     stays, j0 = sizes[WIDTH] <= SIDE and q.itemsize == 4, index(0)  # whether sums have registers to stay in
-    seen = index(min(sizes[KEYS], signed(i0) + SIDE) if sizes[CAUSAL] else sizes[KEYS])
-    while j0 < seen:
+    while signed(j0) < (min(sizes[KEYS], signed(i0) + SIDE) if sizes[CAUSAL] else sizes[KEYS]):
         depth, c = of_queries(sizes)
         product(s, room, q, i0, m, k, j0, index(sizes[KEYS]), depth, c, scale)
         spread(room, s)
-        mark(room, i0, j0, marks, False)
+        mark(room, i0, j0, marks_of(bias, mask, tile, sizes), False)
         powers(room, kept, factor, shifts(q), totals(q))
         (width, cv), c0 = of_values(sizes), index(0)
         while c0 < width:
@@ -174,12 +186,12 @@ def rows_of(y, lse, q, k, v, marks, scale, i0, m):
                 write(y, acc, i0, m, cv, c0, width)
             c0 = index(c0 + index(SIDE))
         j0 = index(j0 + index(SIDE))
-    (g, h), (begin, _) = mine(), team()
+    (g, h), (begin, _), at = mine(), team(), lse_at(tile, sizes)
     for i in range(OWN):
         top, total = from_lane(kept[0], index(begin + index(i))), from_lane(kept[1], index(begin + index(i)))
         row, shift = index(i0 + index(OWN) * g + index(i)), typed(0, top) if top == typed(-math.inf, top) else top
         if h == 0 and row < m:
-            lse[index(row * index(sizes[HEADS]))] = shift + log(total)
+            lse[at + index(row * index(sizes[HEADS]))] = shift + log(total)
         factor[i] = typed(1, total) / total
     (width, cv), c0 = of_values(sizes), index(0)
     while c0 < width:
@@ -195,12 +207,11 @@ def attention(y, lse, scratch, q, k, v, bias, mask, scale, tile, sizes):
     """y = softmax(q k' scale + bias) v of each head, lse the logarithm of a row's sum of powers. NaN where all of a row
     is masked. scratch is not used."""
     first, head, sample = place(tile, sizes[QUERIES], sizes)
-    at_q, at_k, at_v, at_y, at_lse = begins(head, sample, sizes)
-    own_y, own_lse, own_q, own_k, own_v = y[at_y:], lse[at_lse:], q[at_q:], k[at_k:], v[at_v:]
-    marks = hidden(bias, mask, sizes, sample, head)
+    at_q, at_k, at_v, at_y, _ = begins(head, sample, sizes)
+    own_y, own_q, own_k, own_v = y[at_y:], q[at_q:], k[at_k:], v[at_v:]
     i0, m = index(first), index(min(first + sizes[TILE], sizes[QUERIES]))
     while i0 < m:
-        rows_of(own_y, own_lse, own_q, own_k, own_v, marks, scale, i0, m)
+        rows_of(own_y, lse, own_q, own_k, own_v, bias, mask, scale, i0, m, tile, sizes)
         i0 = index(i0 + index(SIDE))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numba import njit
+from numba import from_dtype, njit
 
 from numbaflux.kernels.cuda.launch import WARP as WARP
 from numbaflux.kernels.cuda.launch import launch
@@ -50,13 +50,9 @@ class Checked(np.ndarray):
         _set(self, at if type(at) is int and at >= 0 else _right(at), value)
 
     @cached_property
-    def address(self) -> int:
-        return self.ctypes.data
-
-    @cached_property
-    def plain(self) -> np.ndarray:
-        """The same memory, one element after the other, unchecked."""
-        return self.view(np.ndarray).reshape(-1)
+    def memory(self) -> tuple[int, int, int, np.ndarray]:
+        """Its address, bytes of an element, how many there are, and they one after the other, unchecked."""
+        return self.ctypes.data, self.itemsize, self.size, self.view(np.ndarray).reshape(-1)
 
 
 def _right(at: Any) -> Any:
@@ -145,7 +141,7 @@ def simulate(
     if kernel in _names:
         kinds = [a.dtype.name for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
         RAN.add((_names[kernel], kinds[0] if kinds else "", order))
-    given = [a.view(Checked) if isinstance(a, np.ndarray) else a for a in args]
+    given = [a.view(Checked) if isinstance(a, np.ndarray) else int(a) if isinstance(a, np.int64) else a for a in args]
     numbers = range(parts)[::-1] if order == "backward" else range(parts)
     with np.errstate(all="ignore"):
         for part in numbers:
@@ -185,14 +181,15 @@ word = np.uint64
 
 
 def int32(i: Any) -> Any:
-    return np.array([int(i) & 0xFFFFFFFF], np.uint32).view(np.int32)[0]
+    return np.int32((int(i) + 2**31) % 2**32 - 2**31)
 
 
 def index(i: Any) -> int:
-    """A number of 32 bits without a sign."""
-    if not 0 <= i < 2**32:
-        raise SimulatorError(f"index {i} does not fit in 32 bits without a sign")
-    return int(i)
+    """A number of 32 bits without a sign. Kernels call this all the time: hence one comparison, by a shift."""
+    number = i if type(i) is int else int(i)
+    if number >> 32:
+        raise SimulatorError(f"index {number} does not fit in 32 bits without a sign")
+    return number
 
 
 _me: Callable[[], Any] = getcurrent  # the Thread
@@ -275,26 +272,30 @@ def flat(x: np.ndarray) -> np.ndarray:
 
 
 def aligned(x: Checked) -> bool:
-    return x.address % 16 == 0
+    return x.memory[0] % 16 == 0
 
 
-def _vector(x: Checked, i: int, count: int = 4) -> slice:
-    size = min(16, count * x.itemsize)
-    if (x.address + i * x.itemsize) % size or not 0 <= i <= x.size - count:
-        raise SimulatorError(f"the vector at {i} of {x.size} is not on {size} bytes, or not inside")
-    return slice(i, i + count)
+def _vector(x: Checked, i: int, count: int = 4) -> np.ndarray:
+    """x without checks, where so many numbers from i on are inside of it and on a multiple of their bytes, or of 16."""
+    address, itemsize, numbers, plain = x.memory
+    size = min(16, count * itemsize)
+    if (address + i * itemsize) % size or not 0 <= i <= numbers - count:
+        raise SimulatorError(f"the vector at {i} of {numbers} is not on {size} bytes, or not inside")
+    return plain
 
 
 def load4(x: Checked, i: int) -> tuple[Any, ...]:
-    return tuple(x.plain[_vector(x, i)])
+    plain = _vector(x, i)
+    return plain[i], plain[i + 1], plain[i + 2], plain[i + 3]  # several times as fast as a slice
 
 
 def load2(x: Checked, i: int) -> tuple[Any, ...]:
-    return tuple(x.plain[_vector(x, i, 2)])
+    return tuple(_vector(x, i, 2)[i : i + 2])
 
 
 def store4(x: Checked, i: int, a: Any, b: Any, c: Any, d: Any) -> None:
-    x.plain[_vector(x, i)] = a, b, c, d
+    plain = _vector(x, i)
+    plain[i], plain[i + 1], plain[i + 2], plain[i + 3] = a, b, c, d
 
 
 def fma(x: Any, y: Any, z: Any) -> Any:
@@ -302,17 +303,17 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     kind = type(x)
     if type(y) is not kind or type(z) is not kind:
         raise SimulatorError(f"fma of {kind.__name__}, {type(y).__name__}, {type(z).__name__}")
-    return kind(_fma(x, y, z))
+    return kind(_fused[kind](x, y, z))
 
 
-@njit  # type: ignore[untyped-decorator]
-def _fma(x: Any, y: Any, z: Any) -> Any:
-    return fused(x, y, z)
+# What a compiled function's dispatcher calls when it knows the types of arguments; to find these out takes longer.
+_signatures = {kind: (from_dtype(np.dtype(kind)),) * 3 for kind in FLOATS}
+_fma = njit(list(_signatures.values()))(lambda x, y, z: fused(x, y, z))
+_fused = {kind: _fma.overloads[signature].entry_point for kind, signature in _signatures.items()}
 
 
-# Stand-ins for tensor cores: inputs are rounded as the hardware does it, and products are exact; how it rounds sums on
-# the way is its own business, so here a sum is rounded once. That kernels ask for these instructions is what
-# tests/cuda/test_cubins.py sees in machine code.
+# Stand-ins for tensor cores: inputs are rounded as the hardware does it, products are exact, and a sum is rounded once:
+# how it does that is its own business. That kernels ask for these instructions is what test_cubins.py sees.
 
 
 def tf32(x: Any) -> Any:

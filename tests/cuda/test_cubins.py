@@ -47,8 +47,9 @@ PLAIN = {
 
 def generations(kernel: str, signature: Signature, others: list[Signature]) -> list[tuple[int, int]]:
     """For which an entry is compiled. Beside float32, float64 takes more registers and memory, which shows in one
-    generation; and where a thread has a few numbers at a time, not even there."""
-    if not signature[0].startswith("f8") or all(other[0].startswith("f8") for other in others):
+    generation; and where a thread has a few numbers at a time, not even there. Attention has no register to spare."""
+    alone = all(other[0].startswith("f8") for other in others)
+    if not signature[0].startswith("f8") or alone or kernel.startswith("attention."):
         return [*GENERATIONS]
     return [] if kernel.startswith(VECTORS) else [NEWEST]
 
