@@ -57,17 +57,14 @@ def make_product(width):
                 quad = w <= QUAD < lanes and a_k == 1 and not packed & 2
                 high = height if packed & 2 or panel == vectors * lanes else upper
                 high = QUADS * lanes // QUAD if quad else high
-                whole, fours = 0, False
+                whole, fours = 0, False  # without a division where there is nothing to divide
                 if m >= high:
-                    fours = high > LOW and 0 < m % high <= 2 * LOW - high
-                    whole = m // high - fours
-                i = 0
+                    whole, fours = m // high, high > LOW and 0 < m % high <= 2 * LOW - high
+                i, whole = 0, whole - fours
                 while i < m:
-                    tall, count = high, whole
-                    if i >= whole * high:
-                        tall, count = m - i, 1
-                        if fours and tall > LOW:
-                            tall, count = LOW, tall // LOW
+                    tall, count = (high, whole) if i < whole * high else (m - i, 1)
+                    if fours and i >= whole * high and tall > LOW:
+                        tall, count = LOW, tall // LOW
                     if packed & 2:
                         a_row, a_k = 1, tall
                     in_c = from_c + size * (i * c_row + j), c_row, tall * c_row
