@@ -4,7 +4,7 @@ ARGS ?=
 BIN = .venv/bin
 TOOLS = .venv-security/bin
 
-.PHONY: help quickstart test test-folders test-files test-mpi test-slurm test-cuda cuda-compiled cuda-operations cuda-kernels gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
+.PHONY: help quickstart test test-folders test-files test-mpi test-slurm test-cuda cuda-compiled cuda-operations cuda-kernels cuda-driven gpu-check long lint format docs-check against-torch soak bench bench-check bench-peers bench-layers bench-growth bench-ranks fuzz security audit sbom dist locks clean
 
 help:
 	@echo "make quickstart   train on handwritten digits, save, load, predict"
@@ -57,7 +57,7 @@ test-cuda: .venv/installed .venv-cuda/installed
 	$(BIN)/numbaflux cache warm
 ifeq ($(ARGS),)
 	rm -rf build/simulated
-	$(MAKE) --jobs=3 --output-sync=target cuda-compiled cuda-operations cuda-kernels
+	$(MAKE) --jobs=3 --output-sync=target cuda-driven cuda-kernels cuda-operations cuda-compiled
 	$(BIN)/python -m tests.cuda.covered build/simulated
 else
 	$(BIN)/python -m pytest tests/cuda $(ARGS)
@@ -65,12 +65,15 @@ endif
 
 COMPILED = tests/cuda/test_cubins.py
 OPERATIONS = tests/cuda/test_simulated.py
+DRIVEN = $(shell grep -lwE "fake_driver|gpus" tests/cuda/test_*.py)
 cuda-compiled:
 	$(BIN)/python -m pytest $(COMPILED)
 cuda-operations:
 	NUMBAFLUX_SIMULATED=build/simulated $(BIN)/python -m pytest $(OPERATIONS)
 cuda-kernels:
-	NUMBAFLUX_SIMULATED=build/simulated $(BIN)/python -m pytest tests/cuda --ignore=$(COMPILED) --ignore=$(OPERATIONS)
+	NUMBAFLUX_SIMULATED=build/simulated $(BIN)/python -m pytest tests/cuda $(addprefix --ignore=,$(COMPILED) $(OPERATIONS) $(DRIVEN))
+cuda-driven:
+	NUMBAFLUX_SIMULATED=build/simulated $(BIN)/python -m pytest $(DRIVEN)
 
 gpu-check: .venv-cuda/installed
 	.venv-cuda/bin/python benchmarks/gpu/check.py $(ARGS)
