@@ -223,11 +223,11 @@ def measured(step: Any, batch: Sequence[np.ndarray], rounds: int) -> tuple[Plan,
         program, _ = step.program(batch)
         instance = program.instance
         groups = group_times(instance, rounds)
-    cuts, instance.cuts = instance.cuts, [(0, 0)]
+    calls, instance.calls = instance.calls, [instance._call(0, 0)]
     try:
         return program.plan, groups, timed(lambda: step(*batch), 1, rounds)
     finally:
-        instance.cuts = cuts
+        instance.calls = calls
 
 
 # ---------------------------------------------------------------- measured: the machine

@@ -118,7 +118,8 @@ class Planned:
         """Whether this plan runs these arguments as they are: the quick way from one call to the next."""
         if len(args) != len(self.wanted):
             return False
-        for a, (shape, dtype, large) in zip(args, self.wanted, strict=True):
+        for i, (shape, dtype, large) in enumerate(self.wanted):  # zip(strict=) takes as long as all of this
+            a = args[i]
             if type(a) is not np.ndarray or a.shape != shape or a.dtype is not dtype:
                 return False
             if large and not a.flags.c_contiguous:

@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -52,9 +53,7 @@ class Instance:
         self.status = (WORD * 2).from_address(self.memory.address(plan.build.status.storage, 0))
         self.where = self.head.ctypes.data
         self.count = WORD.from_address(self.where + 8 * T.WORKERS)
-        self.call: Callable[[int, int, int], None] = native().runner[0] if native().works else self._interpret
-        if workers > 1 and pool().layer == "workqueue":
-            self.call = self._exclusive
+        self.calls = [self._call(first, last) for first, last in self.cuts]
 
     def _fill(self) -> None:
         """The arrays that the head points to, and the head."""
@@ -174,6 +173,13 @@ class Instance:
         """A kept buffer of the arena as an array."""
         return array_at(self.memory.address(buf.storage, 0) + buf.offset, buf.shape, buf.dtype)
 
+    def _call(self, first: int, last: int) -> Callable[[], None]:
+        """What runs some of the waves. Its words are made once: to make them takes as long as a short call."""
+        if not native().works:
+            return partial(self._interpret, first, last)
+        alone = self.workers > 1 and pool().layer == "workqueue"
+        return partial(self._exclusive if alone else native().runner[0], *map(WORD, (self.where, first, last)))
+
     def run(self, *arrays: np.ndarray | None) -> None:
         """One native call (a few for long plans); nothing is allocated."""
         for number, place in self.small:
@@ -186,10 +192,10 @@ class Instance:
         if self.workers > 1:
             workers = self.count.value = self.plan.pace.workers(self.workers)
             start = perf_counter_ns()
-        for hosts, (first, last) in zip(self.hosts, self.cuts, strict=False):
-            for host in hosts:
+        for i, call in enumerate(self.calls):  # zip(strict=) takes as long as a short call
+            for host in self.hosts[i]:
                 host(self)
-            self.call(self.where, first, last)
+            call()
         for host in self.hosts[-1]:
             host(self)
         if workers > 1:
@@ -206,12 +212,13 @@ class Instance:
         number, detail = self.status
         return self.plan.checks[number - 1].check(detail) if number > 0 else None
 
-    def _exclusive(self, where: int, first: int, last: int) -> None:
+    @staticmethod
+    def _exclusive(*words: Any) -> None:
         """One region at a time: the workqueue layer ends the process where two threads enter it."""
         with pool().exclusive:
-            native().runner[0](where, first, last)
+            native().runner[0](*words)
 
-    def _interpret(self, where: int, first: int, last: int) -> None:
+    def _interpret(self, first: int, last: int) -> None:
         """What the native runner does, without it."""
         if first == 0:
             self.status[0] = min(self.status[0], 0)

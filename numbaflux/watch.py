@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from time import monotonic_ns
 from typing import Any
@@ -32,14 +33,12 @@ class Watch:
         self.device = "cpu"
         self.records, self.places = instance.record()
         self.stays: Spans = []
-        native = instance.call
+        instance.calls = [partial(self._timed, call) for call in instance.calls]
 
-        def timed(where: int, first: int, last: int) -> None:
-            start = monotonic_ns()
-            native(where, first, last)
-            self.stays.append((start, monotonic_ns()))
-
-        instance.call = timed
+    def _timed(self, call: Callable[[], None]) -> None:
+        start = monotonic_ns()
+        call()
+        self.stays.append((start, monotonic_ns()))
 
     def call(self, f: Callable[[], Any]) -> tuple[Spans, np.ndarray]:
         """Of one call: the spans of all of it and of each stay in native code; the records (start, end, worker)."""

@@ -1,5 +1,7 @@
 """Python's turn between the kernels of a plan: after what it reads, before what reads what it writes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_python_sees_what_is_made_before_and_what_follows_sees_python(monkeypatc
     assert [e.kernel for g in plan.groups for e in g.entries].count(None) == 0 and len(plan.hosts) == 1
     instance = Instance(plan, workers)
     if way == "interpreted":
-        instance.call = instance._interpret
+        instance.calls = [partial(instance._interpret, *cut) for cut in instance.cuts]
     assert len(instance.hosts) == len(instance.cuts) + 1 >= 3
     for factor in (1, 2):
         x *= factor

@@ -1,5 +1,7 @@
 """Plans run through Numba's own dispatchers: the same bits as native, the same float mode."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from tests.cases import CASES
 def interpreted(plan, arrays, outs):
     """Run a plan without its native runner."""
     instance = Instance(plan, 1)
-    instance.call, instance.cuts = instance._interpret, [(0, plan.waves)]
+    instance.calls = [partial(instance._interpret, 0, plan.waves)]
     instance.run(*arrays, *outs)
     return outs
 
