@@ -46,7 +46,10 @@ class Looks:
 
     def __call__(self, where: tuple[int, int], part: Any) -> list[Taken]:
         """A step on a batch, of which epoch and which of it; the steps that are told of now."""
-        self.untold.append(self._waited(where, part))
+        taken = self._waited(where, part)
+        if self.every == 1:
+            return [taken]
+        self.untold.append(taken)
         return self.rest() if len(self.untold) >= self.every else []
 
     def _waited(self, where: tuple[int, int], part: Any) -> Taken:
