@@ -136,7 +136,7 @@ class Native:
         return good
 
     @functools.cached_property
-    def runner(self) -> tuple[Callable[[int, int, int], None], int]:
+    def runner(self) -> tuple[Callable[..., None], int]:
         """run(head, first wave, last wave) as one native call without the GIL, and the address of its region."""
         with self.lock:
             self.need(runner_entries())
