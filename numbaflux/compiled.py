@@ -112,7 +112,7 @@ class Planned:
 
     def made(self) -> list[np.ndarray]:
         """New arrays for results."""
-        return [self.new(s.shape, s.dtype) for s in self.specs]
+        return [self.new(s.shape, s.dtype) for s in self.specs] if self.specs else []
 
     def takes(self, args: tuple[Any, ...]) -> bool:
         """Whether this plan runs these arguments as they are: the quick way from one call to the next."""

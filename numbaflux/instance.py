@@ -15,7 +15,7 @@ import numpy as np
 from .interpreter import array_at, interpret
 from .kernels import table as T
 from .lowering import Array, Block, Buf, Entry, Int, Num, Storage
-from .memory import Arena, Fence, aligned, before_fence, fenced
+from .memory import Arena, Fence, address_of, aligned, before_fence, fenced
 from .native import WORD, native, pool
 from .schedule import Group, Host
 
@@ -53,7 +53,7 @@ class Instance:
         self.status = (WORD * 2).from_address(self.memory.address(plan.build.status.storage, 0))
         self.where = self.head.ctypes.data
         self.count = WORD.from_address(self.where + 8 * T.WORKERS)
-        self.calls = [self._call(first, last) for first, last in self.cuts]
+        self.calls = [self.caller(first, last) for first, last in self.cuts]
 
     def _fill(self) -> None:
         """The arrays that the head points to, and the head."""
@@ -173,7 +173,7 @@ class Instance:
         """A kept buffer of the arena as an array."""
         return array_at(self.memory.address(buf.storage, 0) + buf.offset, buf.shape, buf.dtype)
 
-    def _call(self, first: int, last: int) -> Callable[[], None]:
+    def caller(self, first: int, last: int) -> Callable[[], None]:
         """What runs some of the waves. Its words are made once: to make them takes as long as a short call."""
         if not native().works:
             return partial(self._interpret, first, last)
@@ -185,7 +185,7 @@ class Instance:
         for number, place in self.small:
             place[...] = arrays[number]
         for number in self.large:
-            self.arguments[number] = arrays[number].ctypes.data
+            self.arguments[number] = address_of(arrays[number])
         if self.fence:
             self.memory.begin()
         workers = 1

@@ -13,11 +13,15 @@ from numbaflux.ops import REGISTRY
 from tests.cases import CASES
 
 
+class Interpreted(Instance):
+    """A plan that runs without its native runner."""
+
+    def caller(self, first, last):
+        return partial(self._interpret, first, last)
+
+
 def interpreted(plan, arrays, outs):
-    """Run a plan without its native runner."""
-    instance = Instance(plan, 1)
-    instance.calls = [partial(instance._interpret, 0, plan.waves)]
-    instance.run(*arrays, *outs)
+    Interpreted(plan, 1).run(*arrays, *outs)
     return outs
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numbaflux.lowering import Storage
-from numbaflux.memory import Arena, Fence, aligned, before_fence, fenced
+from numbaflux.memory import Arena, Fence, address_of, aligned, before_fence, fenced
 from tests.child import said, start
 
 
@@ -17,6 +17,15 @@ def test_aligned_bytes_are_zero_and_start_on_a_cache_line(nbytes):
         x = aligned(nbytes)
         assert x.nbytes == nbytes and (nbytes == 0 or x.ctypes.data % 64 == 0)
         assert not x.any()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8", "u1", "?"])
+def test_address_of_arrays_that_may_be_written_and_not(dtype):
+    for x in (np.zeros((), dtype), np.zeros((3, 5), dtype)[1:], np.zeros((1, 4), dtype)):
+        start = x.__array_interface__["data"][0]
+        assert address_of(x) == start
+        x.flags.writeable = False
+        assert address_of(x) == start
 
 
 def test_arena_keeps_what_is_shared_and_each_workers_own_apart():

@@ -1,6 +1,8 @@
 """A plan's entries in the simulator: what a GPU would do, tile after tile."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,30 +17,27 @@ from numbaflux.run import lowered
 from tests.cuda.simulator import run_entry
 
 
-def steps(plan: Plan, instance: Instance) -> list[tuple[str, tuple[str, ...], list[Any]]]:
-    """Each launch, tile by tile, as kernel, codes, arguments; groups in their order, as on the CPU."""
-    return [
-        (e.kernel, e.signature, arguments(e.signature, instance.first[id(e)].tolist(), tile))
-        for g in plan.groups
-        for tile in range(g.tiles)
-        for e in g.entries
-    ]
-
-
-def simulated(plan: Plan, order: str) -> Instance:
+class Simulated(Instance):
     """An instance whose calls run in the simulator, with threads in that order."""
-    instance = Instance(plan, 1)
 
-    def call(where: int, first: int, last: int) -> None:
-        instance.status[0] = 0
-        for word, number, offset in instance.patches:
-            WORD.from_address(word).value = instance.arguments[number] + offset
-        for kernel, codes, args in steps(plan, instance):
-            if instance.status[0] == 0:
-                run_entry(kernel, codes, args, order)
+    def __init__(self, plan: Plan, order: str) -> None:
+        self.order = order
+        super().__init__(plan, 1)
 
-    instance.call: Callable[[int, int, int], None] = call
-    return instance
+    def caller(self, first: int, last: int) -> Callable[[], None]:
+        return partial(self._simulate, range(first, last))
+
+    def _simulate(self, waves: range) -> None:
+        """Each launch, tile by tile; groups in their order, as on the CPU."""
+        if waves.start == 0:
+            self.status[0] = min(self.status[0], 0)
+            for word, number, offset in self.patches:
+                WORD.from_address(word).value = self.arguments[number] + offset
+        for group in self.plan.groups:
+            for tile, e in product(range(group.tiles), group.entries):
+                if group.wave in waves and self.status[0] == 0:
+                    args = arguments(e.signature, self.first[id(e)].tolist(), tile)
+                    run_entry(e.kernel, e.signature, args, self.order)
 
 
 def plan_of(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> tuple[Plan, tuple[Spec, ...], int]:
@@ -56,5 +55,5 @@ def run(op: Op, arrays: Sequence[Any], attrs: dict[str, Any], order: str = "forw
     if view >= 0:
         return (given[view].reshape(out_specs[0].shape),)
     outs = tuple(np.empty(s.shape, s.dtype) for s in out_specs)
-    simulated(plan, order).run(*outs, *given)
+    Simulated(plan, order).run(*outs, *given)
     return outs

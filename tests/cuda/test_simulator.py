@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import numbaflux as nf
+from tests.cuda import plans
 from tests.cuda import simulator as S
 
 N = 64
@@ -118,6 +120,14 @@ def test_memory_that_nobody_wrote_is_nan():
     room, y = S.shared(4), np.zeros(4, np.float32)
     S.simulate(lambda y: y.__setitem__(0, room(y)[0]), (y,), 1, 1)
     assert np.isnan(y[0])
+
+
+def test_a_plan_runs_here_not_in_native_code(monkeypatch):
+    monkeypatch.setattr(S, "RAN", set())
+    op = next(op for op in nf.REGISTRY if op.name == "matmul")
+    [y] = plans.run(op, [np.eye(3), np.full((3, 2), 7.0)], {"ta": False, "tb": False}, "backward")
+    [(name, *ran)] = S.RAN
+    assert np.all(y == 7) and name.startswith("dense.product") and ran == ["float64", "backward"]
 
 
 def test_no_name_is_missing_or_only_here():
