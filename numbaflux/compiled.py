@@ -13,12 +13,13 @@ import numpy as np
 from . import managed
 from .ahead import Sent
 from .constants import without_constants
+from .finite import check_finite
 from .fixed import fixed as as_fixed
 from .grad import backward, differentiable, scalar_loss
 from .instance import STAGED, Instance
 from .kernels.cuda.launch import FLOAT32, PRODUCTS
-from .lowering import CPU, GPU, Array, Buf, Num, Storage, Target, argument, cut, samples, whole
-from .op import DTypeError, NonFiniteError, PlanError, Spec, expect
+from .lowering import CPU, GPU, Buf, Num, Storage, Target, argument, cut
+from .op import DTypeError, PlanError, Spec, expect
 from .optim.state import OptState
 from .program import Program, abstract, arguments, changed, flat_results, gpu_for, lifted, plan_for, same_tape
 from .run import array_of
@@ -236,7 +237,7 @@ class StepProgram(Planned):
         pairs += self._gradients(program, [(v, s, g) for (v, s, _), g in zip(trained, found, strict=True)])
         program.results(pairs, session)
         self.once = self._spread(program, session, len(arrays[0]) if arrays and arrays[0].ndim else 1)
-        self._checks(program, [(v, s) for v, s, _ in trained])
+        check_finite(program.build, self.loss, self.state.vectors.values())
         program.commit(session)
         self.state.lower(program.build)
         program.constants(fresh)
@@ -293,31 +294,6 @@ class StepProgram(Planned):
         expect(not other, "compile", "model", "the one that opt_state was set up for", f"one without {other[:3]}",
                error=PlanError)  # fmt: skip
         return loss, aux, list(params.values()), session
-
-    def _checks(self, program: Program, trained: list[tuple[Any, Any]]) -> None:
-        """The loss, then each gradient where it lies, must be finite; nothing is changed else."""
-        b = program.build
-
-        def bad_loss(_: int) -> Exception:
-            return NonFiniteError("step: loss must be finite, got NaN or Inf; nothing was changed")
-
-        b.check("check.finite_one", whole(self.loss.part(0, 1)), error=bad_loss)
-        flags = b.temp((sum(max(1, s.shape[0] if s.shape else 1) for _, s in trained),), np.dtype(np.int64))
-        flags.storage.keep = True
-        at, ends = 0, []
-        for v, s in trained:
-            rows = max(1, s.shape[0] if s.shape else 1)
-            g = v.buf("grads", s)
-            flag = Array(flags.part(at, rows), (1,), per_tile=1, write=True)
-            b.add("check.finite", flag, cut(g, s.size), rows=rows, block=samples(rows), work=0.1 * s.size + 5)
-            at += rows
-            ends.append((at, s.path))
-
-        def error(flag: int) -> Exception:
-            path = next(p for end, p in ends if flag < end)
-            return NonFiniteError(f"step: gradient of {path} must be finite, got NaN or Inf; nothing was changed")
-
-        b.check("check.flags", whole(flags, flags.size), error=error)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> Any:
         if not self.running.acquire(False):

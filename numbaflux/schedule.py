@@ -204,12 +204,12 @@ def _user(e: Entry, group: Group, home: dict[int, Group], order: Order) -> Group
 
 
 def _fits(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:
-    """Whether an entry may stand in a group: none of its checks there, nothing that must be done before it, nothing
-    for good beside what is not, and Python's turn alone."""
+    """Whether an entry may stand in a group: none of its checks there, unless it is one, nothing that must be done
+    before it, nothing for good beside what is not, and Python's turn alone."""
     if group.entries and (e.host or group.host or group.entries[0].commits != e.commits):
         return False
     inside = [p for p, _ in order.earlier[id(e)] if home[id(p)] is group]
-    return not any(p.check is not None or p.number < e.after for p in inside)
+    return not any((p.check and not e.check) or p.number < e.after for p in inside)
 
 
 def _near(e: Entry, group: Group, home: dict[int, Group], order: Order) -> bool:

@@ -47,7 +47,7 @@ def entries() -> dict[str, What]:
             setup(rule, {"p": np.zeros(1, dtype)}).lower(builds[-1])
     asked = {(e.kernel, e.signature) for b in builds for e in b.entries}
     asked |= {("check.finite", ("i8:1", f"f{d.itemsize}:1")) for d in FLOATS}
-    asked |= {("check.finite_one", ("i8:1", f"f{d.itemsize}:1", "i")) for d in FLOATS}
+    asked |= {("check.finite_all", ("i8:1", f"f{d.itemsize}:1", "i")) for d in FLOATS}
     asked |= {("check.flags", ("i8:1", "i8:1", "i")), ("random.advance", ("u8:1", "i")), digests.KERNEL}
     return dict(named(*pair) for pair in asked) | runner_entries()
 

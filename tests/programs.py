@@ -125,7 +125,7 @@ def hold(plan):
             if q is g:
                 if clash((p, q), (e, g), [(t, t) for t in range(g.tiles)]):
                     assert before < at, "tile by tile in the order of the program"
-                    assert p.check is None, "a group is not stopped half way"
+                    assert p.check is None or e.check is not None, "a group is not stopped half way"
                 assert not clash((p, q), (e, g), pairs(q, g, True)), "tiles of a group are independent"
             elif clash((p, q), (e, g), pairs(q, g, False)):
                 assert q.wave < g.wave, "waves in the order of the program"

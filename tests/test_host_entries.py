@@ -59,7 +59,7 @@ def test_what_it_writes_for_good_comes_behind_all_checks():
     build, x, y = Build(), np.ones(4, np.float32), np.zeros(4, np.float32)
     told = []
     build.host(lambda instance: told.append(instance.status[0]), whole(as_buf(y), write=True), commits=True)
-    build.check("check.finite_one", whole(as_buf(x).part(0, 1)), error=lambda _: ValueError("not finite"))
+    build.check("check.finite_all", whole(as_buf(x).part(0, 1)), error=lambda _: ValueError("not finite"))
     plan = Plan(build)
     instance = Instance(plan, 1)
     instance.run()

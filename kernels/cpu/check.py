@@ -1,25 +1,48 @@
 """Entries that look whether a step may go on: they set a flag, or the status word [code, detail] where it is still
 0."""
 
+from llvmlite import ir
+from numba.extending import intrinsic
+
 from ..jit import kernel
 from ..scalar import inlined
+
+
+@intrinsic
+def either(typing, x, y):
+    """The number whose bits are those of x and those of y: NaN beside 0 is NaN. Unlike a sum it may be taken in any
+    order, so by vectors."""
+
+    def generate(context, builder, signature, args):
+        bits = [builder.bitcast(a, ir.IntType(x.bitwidth)) for a in args]
+        return builder.bitcast(builder.or_(*bits), args[0].type)
+
+    return x(x, y), generate
+
+
+@inlined
+def nothing(x):
+    """0 where all elements of x are finite, else NaN."""
+    found = x.dtype.type(0)
+    for i in range(x.size):
+        found = either(found, x[i] - x[i])
+    return found
 
 
 @kernel
 def finite(flag, x):
     """flag[0] = 1 where some element of x is NaN or infinite, else 0."""
-    bad = 0
-    for i in range(x.size):
-        bad |= not (x[i] - x[i] == 0)
-    flag[0] = bad
+    flag[0] = nothing(x) != 0
 
 
 @kernel
-def finite_one(status, x, code):
-    """Stop where the only element of x is NaN or infinite."""
-    if not (x[0] - x[0] == 0) and status[0] == 0:
-        status[0] = code
-        status[1] = 0
+def finite_all(status, x, code):
+    """Stop where an element of x is NaN or infinite; the detail is the place of the first."""
+    if nothing(x) != 0 and status[0] == 0:
+        first = x.size
+        for i in range(x.size):
+            first = min(first, i) if x[i] - x[i] != 0 else first
+        status[0], status[1] = code, first
 
 
 @kernel

@@ -40,13 +40,6 @@ def stop(status, code, detail):
         status[0], status[1] = code, detail
 
 
-@kernel
-def finite_one(status, x, code):
-    """Stop where the only element of x is NaN or infinite."""
-    if thread() == 0 and not (x[0] - x[0] == 0):
-        stop(status, code, 0)
-
-
 def make_first(bad):
     """A function that stops at the first element of x with bad(element, number)."""
 
@@ -65,7 +58,14 @@ def make_first(bad):
 
 
 first_set = make_first(kernel(lambda flag, none: flag != none))
+first_nonfinite = make_first(kernel(lambda x, none: not (x - x == 0)))
 first_outside = make_first(kernel(lambda i, size: i < 0 or i >= size))
+
+
+@kernel
+def finite_all(status, x, code):
+    """Stop where an element of x is NaN or infinite; the detail is the place of the first."""
+    first_nonfinite(status, x, 0, code)
 
 
 @kernel

@@ -232,7 +232,6 @@ def each_row(number: int) -> Rule:
 RULES = {
     "attention": BLOCK,
     "check": Rule(lambda codes, sizes: ("", 1), {"": 2 * THREADS}),
-    "check.finite_one": FEW,
     "cublas": BLOCK,  # which knows itself
     "ctc.grad": each_row(1),
     "ctc.loss": each_row(0),

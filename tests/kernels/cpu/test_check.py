@@ -33,18 +33,22 @@ def test_finite_of_nothing_is_good():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_finite_one_sets_the_status_word_only_where_it_is_clear(dtype):
-    for bad in BAD:
-        status = np.zeros(2, np.int64)
-        call("check.finite_one", status, np.array([bad], dtype), 7)
-        assert status.tolist() == [7, 0]
-        status[:] = 3, 4
-        call("check.finite_one", status, np.array([bad], dtype), 7)
-        assert status.tolist() == [3, 4]
-    for good in (0.0, -1.0, np.finfo(dtype).max):
-        status = np.zeros(2, np.int64)
-        call("check.finite_one", status, np.array([good], dtype), 7)
-        assert status.tolist() == [0, 0]
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 61])
+def test_finite_all_names_the_first_bad_element_where_the_status_word_is_clear(n, dtype):
+    x = np.resize(np.array([0.0, -1.0, np.finfo(dtype).max, np.finfo(dtype).tiny], dtype), n)
+    status = np.zeros(2, np.int64)
+    call("check.finite_all", status, x, 7)
+    assert status.tolist() == [0, 0]
+    for at in range(n):
+        for bad in BAD:
+            y = x.copy()
+            y[at], y[(at + n) // 2] = bad, BAD[0]
+            status[:] = 0
+            call("check.finite_all", status, y, 7)
+            assert status.tolist() == [7, at]
+            status[:] = 3, 4
+            call("check.finite_all", status, y, 7)
+            assert status.tolist() == [3, 4]
 
 
 def test_flags_names_the_first_that_is_set():
