@@ -38,9 +38,7 @@ def test_the_array_with_a_bad_gradient_is_named(name, at, together):
     before = {key: x.copy() for key, x in model.items()}
     xs[name].flat[at] = 0
     for _ in range(2):
-        with pytest.raises(
-            nf.NonFiniteError, match=f"^step: gradient of {name} must be finite, got NaN or Inf; "
-        ):
+        with pytest.raises(nf.NonFiniteError, match=f"^step: gradient of {name} must be finite, got NaN or Inf; "):
             step(*xs.values())
         for key, x in model.items():
             np.testing.assert_array_equal(x, before[key])
