@@ -28,7 +28,7 @@ LEVELS = (
     ),
     ("grad", "hook", "recompute", "check_gradients", "second_order"),
     ("layers", "losses", "init", "optim"),
-    ("fixed", "program", "ahead", "compiled", "warm"),
+    ("finite", "fixed", "program", "ahead", "compiled", "warm"),
     (
         *"devices foreign plots history data metrics hdf5_json hdf5_objects hdf5_stored hdf5 hdf5_classic".split(),
         *"models precision walk autosize checkpoint contents privacy convert distributed".split(),
