@@ -223,7 +223,7 @@ def measured(step: Any, batch: Sequence[np.ndarray], rounds: int) -> tuple[Plan,
         program, _ = step.program(batch)
         instance = program.instance
         groups = group_times(instance, rounds)
-    calls, instance.calls = instance.calls, [instance._call(0, 0)]
+    calls, instance.calls = instance.calls, [instance.caller(0, 0)]
     try:
         return program.plan, groups, timed(lambda: step(*batch), 1, rounds)
     finally:

@@ -28,7 +28,7 @@ from .tile import make_four, make_matrix, make_sum, make_tile
 
 NOWHERE = 0xFFFFFFFF  # in place of an element
 FAR = -(2**30)  # a place along d that is outside of x, whatever is added to it
-at_depth = local(3)  # where a thread is in a matrix
+at_depth = local(2)  # where a thread is in a matrix
 
 
 @kernel
@@ -119,7 +119,7 @@ def make_pixels(tile):
         walk(at, index(0), table, taps, dims, cg)
 
     @kernel
-    def fetch(values, k0, some, at, table, taps, x, dims, shift, cg, fours):
+    def fetch(values, some, at, table, taps, x, dims, shift, cg, fours):
         s, by = place_along(0)[1], index(tile.depth)
         if fours:
             for v in range(count):
@@ -153,13 +153,13 @@ def make_taps(tile):
     _, place_across, _, lay_across, count = make_four(tile.rows, tile.depth, threads)
 
     @kernel
-    def prepare(table, dims, r0, end, cg):
+    def prepare(table, dims, r0, end, cg, shift):
         i = thread()
         while i < index(tile.rows):
             r = index(r0 + i)
             tap, kw_all, kh_all = index(r // cg), index(dims[K.W + K.TAPS]), index(dims[K.H + K.TAPS])
             kw, kh, kd = index(tap % kw_all), index(tap // kw_all % kh_all), index(tap // (kw_all * kh_all))
-            write(table, i, r % cg, dims[K.D + K.FROM] + kd * dims[K.D + K.TAP] if r < end else FAR,
+            write(table, i, shift + r % cg, dims[K.D + K.FROM] + kd * dims[K.D + K.TAP] if r < end else FAR,
                   dims[K.H + K.FROM] + kh * dims[K.H + K.TAP], dims[K.W + K.FROM] + kw * dims[K.W + K.TAP])  # fmt: skip
             i = index(i + index(threads))
 
@@ -195,7 +195,7 @@ def make_taps(tile):
         return here, index(channel)
 
     @kernel
-    def fetch(values, k0, some, at, table, lines, x, dims, shift, fours):
+    def fetch(values, some, at, table, lines, x, dims, fours):
         for v in range(count):
             i, s = place_across(v)
             for j in range(4):
@@ -203,19 +203,17 @@ def make_taps(tile):
             if fours and s < some:
                 here, channel = look(at, v, table, lines, dims, i)
                 if here != NOWHERE:
-                    a, b, c, d = load4(x, index(here + channel + shift))
+                    a, b, c, d = load4(x, index(here + channel))
                     values[4 * v], values[4 * v + 1], values[4 * v + 2], values[4 * v + 3] = a, b, c, d
             elif s < some:
                 for j in range(4):
                     here, channel = look(at, v, table, lines, dims, index(i + index(j)))
                     if here != NOWHERE:
-                        values[4 * v + j] = x[index(here + channel + shift)]
+                        values[4 * v + j] = x[index(here + channel)]
             at[v] = at[v] + index(tile.depth)
             wrap(at, v, lines, dims)
 
-    lay = kernel(
-        lambda memory, first, values, at, table, lines, x, dims, shift, fours: lay_across(memory, first, values)
-    )
+    lay = kernel(lambda memory, first, values, at, table, lines, x, dims, fours: lay_across(memory, first, values))
     return prepare, find, (fetch, lay)
 
 
@@ -311,14 +309,14 @@ def make_conv_grad_w(name, tile):
         i0, g, j0, og = corner(dims, block)
         while i0 < count(dims, row, row_count):
             cg, o = channels(dims), index(dims[K.OUTS])
-            prepare(seats, dims, index(row + i0), index(row + count(dims, row, row_count)), cg)
+            prepare(seats, dims, index(row + i0), index(row + count(dims, row, row_count)), cg, index(g * cg))
             barrier()
             find_a(at_a, lines, dims, index(first))
             find_b(at_b, dy, index(first * dims[K.W + K.OUT] * o + g * og), index(j0), index(og), one, o, False)
             clear(acc)
             fours = cg % index(4) == 0 and row % 4 == 0 and aligned(x)
             k = index(min(rows, left) * dims[K.LINES] * dims[K.W + K.OUT])
-            sum_up(acc, k, (at_a, seats, lines, x, dims, index(g * cg), fours), (at_b, dy, one, o, False))
+            sum_up(acc, k, (at_a, seats, lines, x, dims, fours), (at_b, dy, one, o, False))
             i0, g, j0, og = corner(dims, block)  # once more: meanwhile registers are for others
             o = index(dims[K.OUTS])
             end(dw, acc, index(count(dims, row, row_count) - i0), index(og - j0), (index(i0 * o + g * og + j0), o))

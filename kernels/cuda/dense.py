@@ -7,7 +7,7 @@ from .tensor import product_bf16 as product_bf16
 from .tensor import product_tf32 as product_tf32
 from .tile import make_four, make_matrix, make_sum, make_tile
 
-place = local(3)  # where a thread is in a matrix
+place = local(2)  # where a thread is in a matrix
 
 
 def make_product(name, tile):

@@ -155,19 +155,20 @@ IMAGE_TILES = {
 
 
 def imaged(codes: Codes, m: int, n: int) -> tuple[str, int]:
-    """The smallest tile that has all n columns, or the widest. Where groups make more blocks than these, each block
-    does several."""
-    wide = m > 64 and n > 32 and codes[0].startswith("f4")
-    size = ("_wide" if n > 64 else "_large") if wide else "_middle" if n > 16 else "_small"
+    """The smallest tile that has all n columns, or the widest; of float64 there is one that registers have room for.
+    Where groups make more blocks than these, each block does several."""
+    if codes[0].startswith("f8") or (n > 16 and (m <= 64 or n <= 32)):
+        size = "_middle"
+    else:
+        size = "_small" if n <= 16 else "_large" if n <= 64 else "_wide"
     tile = IMAGE_TILES[size]
     return size, _parts(_up(m, tile.rows) * _up(n, tile.columns), 1)
 
 
 _image_threads = {size: tile.threads for size, tile in IMAGE_TILES.items()}
-CONV = Rule(lambda codes, sizes: imaged(codes, *sizes[0]), _image_threads, ("_wide", "_large"))
-CONV_GRAD_W = Rule(
-    lambda codes, sizes: imaged(codes, sizes[5], -(-sizes[0][0] // sizes[5])), _image_threads, ("_wide", "_large")
-)
+_single = ("_wide", "_large", "_small")
+CONV = Rule(lambda codes, sizes: imaged(codes, *sizes[0]), _image_threads, _single)
+CONV_GRAD_W = Rule(lambda codes, sizes: imaged(codes, sizes[5], -(-sizes[0][0] // sizes[5])), _image_threads, _single)
 
 
 class Chain(NamedTuple):

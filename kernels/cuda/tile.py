@@ -63,8 +63,8 @@ def make_four(rows, depth, threads):
 def make_matrix(rows, depth, threads):
     """A matrix x[first + i * step_row + s * step_k], i < m, s < k, as a side of a product, four numbers a thread.
 
-    find(at, ...) notes where they are; fetch(values, k0, some, at, ...) has those of the depth from k0 on, 0 for the
-    last but `some` of the tile's, and moves on. along: four along the depth, where step_k is 1; else four rows.
+    find(at, ...) notes where they are; fetch(values, some, at, ...) has those of the next depth, 0 for the last but
+    `some` of the tile's, and moves on. along: four along the depth, where step_k is 1; else four rows.
     """
     place_along, place_across = make_four(rows, depth, threads)[:2]
 
@@ -72,22 +72,22 @@ def make_matrix(rows, depth, threads):
     def find(at, x, first, i0, m, step_row, step_k, along):
         i, s = place_along(0) if along else place_across(0)
         row = min(index(i0 + i), index(m - 1))
-        last = index(0) if along else min(index(m - 1 - row), index(3))
+        last = index(3) if along else min(index(m - 1 - row), index(3))  # of the four rows
         at[0] = first + row * step_row + s * step_k
-        at[1] = last  # of the four rows
-        side = (step_k == 1) if along else (step_row == 1 and last == 3)
-        at[2] = index(1) if side and at[0] % index(4) == 0 and depth * step_k % 4 == 0 and aligned(x) else index(0)
+        beside = (step_k if along else step_row) == 1 and last == 3
+        beside = beside and at[0] % index(4) == 0 and depth * step_k % 4 == 0 and aligned(x)
+        at[1] = index(4) if beside else last  # 4: one load for all
 
     @kernel
-    def fetch(values, k0, some, at, x, step_row, step_k, along):
-        here, hop, last = at[0], index(step_k if along else step_row), index(3) if along else at[1]
+    def fetch(values, some, at, x, step_row, step_k, along):
+        here, hop, last = at[0], index(step_k if along else step_row), at[1]
         if some < depth:  # where depth ends
             s = place_along(0)[1] if along else place_across(0)[1]
             for j in range(4):
                 inside = s + index(j if along else 0) < some and index(j) <= last
                 values[j] = x[here] if inside else x.dtype.type(0)
                 here = index(here + hop)
-        elif at[2]:
+        elif last == 4:
             values[0], values[1], values[2], values[3] = load4(x, here)
         else:
             for j in range(4):
@@ -210,9 +210,9 @@ def make_tile(tile, turn):  # long: a factory, whose functions share sizes
 
 
 def make_sum(tile, multiply, side_a, side_b):
-    """The function sum_up(acc, k, a, b): acc += A B over depth k.
+    """The function sum_up(acc, left, a, b): acc += A B over a depth of `left`.
 
-    A side is fetch(values, k0, some, *a), this thread's part of `some` depth from k0 on, called in order of depth, and
+    A side is fetch(values, some, *a), this thread's part of the next `some` of the depth, and
     lay(memory, first, values, *a), which lays it down.
     """
     (fetch_a, lay_a), (fetch_b, lay_b), depth = side_a, side_b, tile.depth
@@ -221,20 +221,20 @@ def make_sum(tile, multiply, side_a, side_b):
     next_a, next_b = local(tile.rows * depth // tile.threads), local(tile.columns * depth // tile.threads)
 
     @kernel
-    def sum_up(acc, k, a, b):
+    def sum_up(acc, left, a, b):
         room, va, vb = memory(acc), next_a(acc), next_b(acc)
-        first, k0, laid = index(0), index(0), index(0)
-        while k0 < k or laid > 0:
-            some = min(index(depth), index(k - k0)) if k0 < k else index(0)
+        first, laid = index(0), index(0)
+        while left > 0 or laid > 0:
+            some = min(index(depth), left)
             if some > 0:  # on their way while those that are laid down are worked on
-                fetch_a(va, k0, some, *a)
-                fetch_b(vb, k0, some, *b)
+                fetch_a(va, some, *a)
+                fetch_b(vb, some, *b)
             multiply(acc, room, first, laid)
             if some > 0:
                 first = index(index(size_a + size_b) - first)
                 lay_a(room, first, va, *a)
                 lay_b(room, index(first + index(size_a)), vb, *b)
                 barrier()
-            k0, laid = index(k0 + some), some
+            left, laid = index(left - some), some
 
     return sum_up

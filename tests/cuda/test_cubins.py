@@ -45,15 +45,6 @@ PLAIN = {
 }
 
 
-def generations(kernel: str, signature: Signature, others: list[Signature]) -> list[tuple[int, int]]:
-    """For which an entry is compiled. Beside float32, float64 takes more registers and memory, which shows in one
-    generation; and where a thread has a few numbers at a time, not even there. Attention has no register to spare."""
-    alone = all(other[0].startswith("f8") for other in others)
-    if not signature[0].startswith("f8") or alone or kernel.startswith("attention."):
-        return [*GENERATIONS]
-    return [] if kernel.startswith(VECTORS) else [NEWEST]
-
-
 def in_double(signature: Signature) -> bool:
     """Whether all floating numbers of an entry are float64."""
     return {code[:2] for code in signature if code[0] == "f"} == {"f8"}
@@ -67,7 +58,7 @@ def wanted() -> dict[str, list[object]]:
         for name, signatures in ASKED.items()
         for signature in signatures
         for kernel, threads in variants(name, signature)
-        for generation in generations(kernel, signature, signatures)
+        for generation in GENERATIONS
     }
 
 
